@@ -1,0 +1,3 @@
+"""mimeval: measure what a masked-image-modeling checkpoint transfers to, and pre-train the methods it measures."""
+
+__version__ = "0.1.0"

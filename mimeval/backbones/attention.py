@@ -1,0 +1,133 @@
+"""Attention that must know where the tokens lie: relative biases (BEiT) and windows with decomposed positions (ViTDet).
+
+Everything else about a block is timm's; a plain ViT uses timm's own Block and Attention and nothing from this file.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from .positions import Grid, relative_bias, relative_index, relative_table
+
+
+class SpatialBlock(Block):
+    """timm's pre-norm block around an attention that is also given the token grid."""
+
+    def __init__(self, attention: nn.Module, **kwargs):
+        super().__init__(**kwargs)
+        self.attn = attention
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
+        """x: [B, prefix + h * w, D] of grid (h, w) -> the same shape."""
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), grid)))
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+
+class RelativePositionBias(nn.Module):
+    """One bias table for all blocks, as in BEiT's and SimMIM's pre-training."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, grid: Grid, num_heads: int):
+        super().__init__()
+        self.grid = grid
+        self.relative_position_bias_table = bias_table(grid, num_heads)
+        self.register_buffer("relative_position_index", relative_index(grid), persistent=False)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """The additive bias [1, heads, 1 + L, 1 + L] at any grid."""
+        return relative_bias(self.relative_position_bias_table, self.relative_position_index, self.grid, grid)
+
+
+class BiasAttention(Attention):
+    """Attention with its own relative position bias, as in BEiT's fine-tuning."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, dim: int, num_heads: int, grid: Grid):
+        super().__init__(dim, num_heads=num_heads, qkv_bias=True)
+        self.grid = grid
+        self.relative_position_bias_table = bias_table(grid, num_heads)
+        self.register_buffer("relative_position_index", relative_index(grid), persistent=False)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
+        """x: [B, 1 + h * w, D], class token first -> the same shape."""
+        bias = relative_bias(self.relative_position_bias_table, self.relative_position_index, self.grid, grid)
+        return super().forward(x, attn_mask=bias.to(x.dtype))
+
+
+def bias_table(grid: Grid, num_heads: int) -> nn.Parameter:
+    """BEiT's table: one row for each offset and three for the class token, zero at the start."""
+    h, w = grid
+    return nn.Parameter(torch.zeros((2 * h - 1) * (2 * w - 1) + 3, num_heads))
+
+
+class WindowAttention(Attention):
+    """Attention within windows, or over the whole map (window_size 0), with decomposed relative positions (ViTDet).
+
+    table_grid: the map that the tables rel_pos_h and rel_pos_w are made for (the window where there are windows);
+    None for no relative positions. There is no class token.
+    """
+
+    def __init__(self, dim: int, num_heads: int, window_size: int = 0, table_grid: Grid | None = None):
+        super().__init__(dim, num_heads=num_heads, qkv_bias=True)
+        self.window_size = window_size
+        if window_size and table_grid is not None:
+            table_grid = (window_size, window_size)
+        self.has_tables = table_grid is not None
+        if table_grid is not None:
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * table_grid[0] - 1, self.head_dim))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * table_grid[1] - 1, self.head_dim))
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
+        """x: [B, h * w, D] of grid (h, w) -> the same shape."""
+        if not self.window_size:
+            return self.attend(x, grid)
+        window = (self.window_size, self.window_size)
+        windows, padded = partition(x.unflatten(1, grid), window)
+        return merge(self.attend(windows, window), window, padded)[:, : grid[0], : grid[1]].flatten(1, 2)
+
+    def attend(self, x: Tensor, grid: Grid) -> Tensor:
+        if not self.has_tables:
+            return super().forward(x)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        bias = decomposed_bias(q, self.rel_pos_h, self.rel_pos_w, grid)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+def decomposed_bias(q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: Grid) -> Tensor:
+    """q . R_h + q . R_w for every pair of tokens: q [B, heads, h * w, d] -> [B, heads, h * w, h * w] (ViTDet).
+
+    q enters unscaled, as in the official code, whereas q . k is scaled.
+    """
+    h, w = grid
+    maps = q.unflatten(2, grid)
+    rows = torch.einsum("bnhwd,hkd->bnhwk", maps, relative_table(rel_pos_h, h).to(q.dtype))
+    columns = torch.einsum("bnhwd,wkd->bnhwk", maps, relative_table(rel_pos_w, w).to(q.dtype))
+    return (rows[..., :, None] + columns[..., None, :]).flatten(-2).flatten(2, 3)
+
+
+def partition(x: Tensor, window: Grid) -> tuple[Tensor, Grid]:
+    """Cut maps [B, h, w, D] into windows [B * count, window area, D]; also the padded size that merge() needs.
+
+    Zeros are appended below and to the right and are NOT masked: in ViTDet padding attends as a token whose key and
+    value are the qkv bias.
+    """
+    h, w = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, -w % window[1], 0, -h % window[0]))
+    padded = (x.shape[1], x.shape[2])
+    x = x.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))
+    return x.transpose(2, 3).flatten(0, 2).flatten(1, 2), padded
+
+
+def merge(windows: Tensor, window: Grid, padded: Grid) -> Tensor:
+    """The inverse of partition(): windows [B * count, window area, D] -> maps [B, padded h, padded w, D]."""
+    rows, columns = padded[0] // window[0], padded[1] // window[1]
+    x = windows.unflatten(1, window).unflatten(0, (-1, rows, columns))
+    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)

@@ -1,0 +1,90 @@
+"""Where a token is, at any grid: absolute tables (MAE), decomposed relative tables (ViTDet), relative biases (BEiT)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mimeval.errors import UserError
+
+Grid = tuple[int, int]
+
+
+def sincos_position_embedding(embed_dim: int, grid: Grid, cls_token: bool = True) -> Tensor:
+    """Fixed 2-D sin-cos positions [1, cls + h * w, embed_dim], float32, zero for the class token (MAE, appendix A.1).
+
+    The first half of the channels encodes the column, the second half the row; within each, sines come before cosines.
+    Raises UserError where embed_dim is not a multiple of 4.
+    """
+    if embed_dim % 4:
+        raise UserError(f"embed_dim must be a multiple of 4 for 2-D sin-cos positions, found {embed_dim}; change it.")
+    quarter = embed_dim // 4
+    omega = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
+
+    def encode(coordinate: Tensor) -> Tensor:
+        angle = coordinate.flatten()[:, None] * omega
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+    rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
+    table = torch.cat([encode(columns), encode(rows)], dim=1)
+    if cls_token:
+        table = torch.cat([table.new_zeros(1, embed_dim), table])
+    return table.float()[None]
+
+
+def resample_positions(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Resize patch positions [1, h * w, D] to another grid as MAE does: bicubic, corners not aligned, no antialias."""
+    if old == new:
+        return table
+    # Interpolated in float32 whatever the model's type is: half precision moves the sampling weights.
+    image = table.float().unflatten(1, old).permute(0, 3, 1, 2)
+    image = F.interpolate(image, size=new, mode="bicubic", align_corners=False)
+    return image.flatten(2).transpose(1, 2).to(table.dtype)
+
+
+def relative_table(table: Tensor, n: int) -> Tensor:
+    """Embedding of every offset query - key along one side of n tokens: [2m - 1, d] -> [n, n, d] (ViTDet).
+
+    A table made for another length m is interpolated linearly.
+    """
+    if len(table) != 2 * n - 1:
+        resized = F.interpolate(table.float().t()[None], size=2 * n - 1, mode="linear", align_corners=False)
+        table = resized[0].t().to(table.dtype)
+    place = torch.arange(n, device=table.device)
+    return table[place[:, None] - place[None, :] + (n - 1)]
+
+
+def relative_index(grid: Grid, device: torch.device | None = None) -> Tensor:
+    """Row of BEiT's bias table for each (query, key) pair, class token first: int64 [1 + L, 1 + L].
+
+    The table has (2h - 1)(2w - 1) rows of offsets, then class to token, token to class, class to class.
+    """
+    h, w = grid
+    rows, columns = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
+    rows, columns = rows.flatten(), columns.flatten()
+    offsets = (rows[:, None] - rows + h - 1) * (2 * w - 1) + (columns[:, None] - columns + w - 1)
+    index = F.pad(offsets, (1, 0, 1, 0))
+    cls_to_token = (2 * h - 1) * (2 * w - 1)
+    index[0, :] = cls_to_token
+    index[:, 0] = cls_to_token + 1
+    index[0, 0] = cls_to_token + 2
+    return index
+
+
+def resample_bias_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Resize a BEiT bias table [(2h - 1)(2w - 1) + 3, heads] bicubically; its three class rows stay as they are."""
+    if old == new:
+        return table
+    (h, w), (new_h, new_w) = old, new
+    offsets, classes = table[:-3], table[-3:]
+    image = offsets.float().t().unflatten(1, (2 * h - 1, 2 * w - 1))[None]
+    image = F.interpolate(image, size=(2 * new_h - 1, 2 * new_w - 1), mode="bicubic", align_corners=False)
+    return torch.cat([image[0].flatten(1).t().to(table.dtype), classes])
+
+
+def relative_bias(table: Tensor, index: Tensor, old: Grid, new: Grid) -> Tensor:
+    """BEiT's additive attention bias [1, heads, 1 + L, 1 + L] at grid `new`, from a table and index made for `old`."""
+    if old != new:
+        table, index = resample_bias_table(table, old, new), relative_index(new, table.device)
+    return table[index].permute(2, 0, 1)[None]

@@ -1,0 +1,43 @@
+"""Checkpoints of facebookresearch/mae and of what kept its names (EMAE, timm's plain ViT): pre-trained or tuned."""
+
+from .base import Family
+
+NAMES = (
+    ("cls_token", "backbone.cls_token"),
+    ("pos_embed", "backbone.pos_embed"),
+    ("patch_embed.proj.*", "backbone.patch_embed.proj.*"),
+    ("blocks.*", "backbone.blocks.*"),
+    ("norm.*", "backbone.norm.*"),
+    ("fc_norm.*", "backbone.fc_norm.*"),
+    ("head.*", "head.fc.*"),
+    ("mask_token", "decoders.0.mask_token"),
+    ("decoder_embed.*", "decoders.0.embed.*"),
+    ("decoder_pos_embed", "decoders.0.pos_embed"),
+    ("decoder_blocks.*", "decoders.0.blocks.*"),
+    ("decoder_norm.*", "decoders.0.norm.*"),
+    ("decoder_pred.*", "decoders.0.pred.*"),
+)
+
+
+class MAE(Family):
+    """`model` in a `.pth`, bare names; the public pre-trained files hold the encoder only (methods.md 6)."""
+
+    name = "mae"
+    containers = ("model", "state_dict", "")
+    signature = ("blocks.*.attn.qkv.weight",)
+    foreign = (
+        "*.attn.q_bias",  # BEiT and its kin
+        "*relative_position*",
+        "*.gamma*",  # layer scale: BEiT, DINOv2
+        "register_tokens",
+        "*.rel_pos_[hw]",  # ViTDet
+    )
+    renames = NAMES
+    may_leave = (
+        ("mask_token", "pre-training only"),
+        ("decoder_*", "pre-training only"),
+        ("head.*", "a classifier"),
+        ("norm.*", "this backbone ends without norm"),
+        ("fc_norm.*", "this backbone ends without fc_norm"),
+        ("cls_token", "this backbone has no class token"),
+    )

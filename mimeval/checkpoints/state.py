@@ -1,0 +1,279 @@
+"""Checkpoint files, read without running what they contain, and written whole or not at all.
+
+A `.pth` file is a pickle, and a pickle can run any code. Files are read with `weights_only=True` and the short list
+below, or as safetensors. Full pickle is reached through `trust_pickle=True` only, never as a fall-back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mimeval.errors import UserError
+
+TRUST = "--trust-pickle reads it all the same, which runs whatever code the file contains"
+# The keys under which files keep a state dict, best first: official MAE, mmengine, SlowFast.
+WRAPPERS = ("model", "state_dict", "model_state")
+REMOTE = re.compile(r"^[A-Za-z][\w.+-]*:(\S+:)?//")
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint file: its state dicts by key (`''`: the file itself), the best first, and what else it holds."""
+
+    path: Path
+    states: dict[str, dict[str, Tensor]]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def container(self) -> str:
+        return next(iter(self.states))
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return self.states[self.container]
+
+
+def _statistic(owner: Any, name: str) -> Callable:
+    # HistoryBuffer pickles its four statistics as `getattr(HistoryBuffer, 'mean')`; an unrestricted getattr on the list
+    # would hand a pickle every attribute of every listed class.
+    if owner is HistoryBuffer and name in ("min", "max", "current", "mean"):
+        return getattr(HistoryBuffer, name)
+    raise UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}.{name}")
+
+
+def _allowed() -> list[Any]:
+    scalars = [np.dtype(kind) for kind in "?bBhHiIlLqQefdFDSU"]
+    allowed: list[Any] = [
+        argparse.Namespace,
+        HistoryBuffer,
+        slice,
+        np.ndarray,
+        np.dtype,
+        *{type(kind) for kind in scalars},
+    ]
+    for core in ("numpy.core", "numpy._core"):  # the names that numpy 1 and numpy 2 write
+        allowed.append((np.ndarray.__reduce__(np.empty(0))[0], f"{core}.multiarray._reconstruct"))
+        allowed.append((np.float64(0).__reduce__()[0], f"{core}.multiarray.scalar"))  # type: ignore[index]
+    allowed.append((_statistic, "builtins.getattr"))
+    return allowed
+
+
+def read_file(path: str | os.PathLike, trust_pickle: bool = False, map_location: Any = "cpu") -> Any:
+    """The object in a checkpoint file; of a safetensors file `{'state_dict': {...}, 'meta': {...}}`.
+
+    Raises UserError, one sentence, for whatever cannot be read: an address, a folder, an empty or damaged file, other
+    content, and without trust_pickle a pickle that needs more than tensors and the few types that checkpoints hold.
+    """
+    if REMOTE.match(str(path)):
+        raise UserError(f"{path}: mimeval does not download checkpoints; download the file and give its local path.")
+    file = Path(path).expanduser()
+    head = _head(file)
+    if file.suffix == ".safetensors" or _is_safetensors(head):
+        return _read_safetensors(file, map_location)
+    return _read_pickle(file, head, trust_pickle, map_location)
+
+
+def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoint:
+    """The state dicts of a checkpoint file, on the CPU. UserError if the file cannot be read or holds no tensors."""
+    content = read_file(path, trust_pickle)
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds a {type(content).__name__}, where a checkpoint is a dictionary with named tensors."
+        )
+    nested = {str(key): value for key, value in content.items() if isinstance(value, dict)}
+    keys = [*(key for key in WRAPPERS if key in nested), "", *(key for key in nested if key not in WRAPPERS)]
+    found = {key: _tensors(nested[key] if key else content) for key in keys}
+    states = {key: tensors for key, tensors in found.items() if tensors}
+    if not states:
+        raise UserError(f"{path} holds no tensors; its keys are {', '.join(map(str, content)) or 'none'}.")
+    return Checkpoint(
+        Path(path).expanduser(), states, {str(k): v for k, v in content.items() if not _holds(k, v, states)}
+    )
+
+
+def _tensors(entries: dict) -> dict[str, Tensor]:
+    return {name: value for name, value in entries.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _holds(key: Any, value: Any, states: dict) -> bool:
+    return key in states or isinstance(value, Tensor)
+
+
+def _head(file: Path) -> bytes:
+    # The first bytes, after every reason for which there can be none.
+    if file.is_dir():
+        raise UserError(f"{file} is a folder, where a checkpoint file is expected.")
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(16)
+    except FileNotFoundError:
+        raise UserError(f"{file} does not exist; give the path of a checkpoint file.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+    if not head:
+        raise UserError(f"{file} is empty (0 bytes); the download or the copy did not finish.")
+    return head
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return len(head) > 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 100_000_000
+
+
+def _read_safetensors(file: Path, map_location: Any) -> dict:
+    try:
+        with safetensors.safe_open(str(file), framework="pt") as opened:
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            meta = opened.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(
+            f"{file} is no whole safetensors file: {_first_line(error)}; copy or download it again."
+        ) from None
+    # safetensors has no map_location; a runner hands over a device or a name.
+    if isinstance(map_location, str | torch.device):
+        state = {name: tensor.to(map_location) for name, tensor in state.items()}
+    return {"state_dict": state, "meta": meta}
+
+
+def _read_pickle(file: Path, head: bytes, trust_pickle: bool, map_location: Any) -> Any:
+    is_zip = head[:4] == b"PK\x03\x04"
+    if is_zip and not zipfile.is_zipfile(file):
+        raise UserError(f"{file} is cut short (its end is missing); copy or download it again.")
+    if not is_zip and head[:1] != b"\x80":
+        raise UserError(
+            f"{file} is no checkpoint: expected a file by torch.save or a safetensors file, found {head[:8]!r}."
+        )
+    if is_zip and not any(name.endswith("data.pkl") for name in zipfile.ZipFile(file).namelist()):
+        raise UserError(f"{file} is a zip archive but no checkpoint: it has no data.pkl, which torch.save writes.")
+    try:
+        if trust_pickle:
+            return torch.load(file, map_location=map_location, weights_only=False)
+        with torch.serialization.safe_globals(_allowed()):
+            return torch.load(file, map_location=map_location, weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(_refusal(file, error, is_zip)) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can fail with any exception at all
+        raise UserError(f"{file} is damaged or cut short: {_first_line(error)}; copy or download it again.") from None
+
+
+def _refusal(file: Path, error: UnpicklingError, is_zip: bool) -> str:
+    found = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    if is_zip and found:
+        with torch.serialization.safe_globals(_allowed()):
+            try:
+                found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file)) or found
+            except Exception:  # an opcode that the safe reader does not take: the first name has to do
+                pass
+    if found:
+        names = ", ".join(dict.fromkeys(found))
+        return f"{file} was not read: it is a pickle that calls for {names}, which no checkpoint needs; {TRUST}."
+    return f"{file} was not read: {_first_line(error).removeprefix('Weights only load failed.').strip()}; {TRUST}."
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_pth(path: str | os.PathLike, content: dict) -> None:
+    """Write a dictionary by torch.save, whole or not at all. UserError if the folder cannot be written."""
+    _write(Path(path), lambda temporary: torch.save(content, temporary))
+
+
+def write_safetensors(path: str | os.PathLike, state: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
+    """Write tensors with a header of strings (other values as JSON), whole or not at all. UserError as `write_pth`."""
+    header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (meta or {}).items()}
+    # safetensors refuses views and tensors that share memory.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    _write(Path(path), lambda temporary: save_file(tensors, temporary, {"format": "pt", **header}))
+
+
+def _write(path: Path, save: Callable[[Path], None]) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        save(temporary)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's files are private
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise UserError(f"{path} cannot be written: {reason}; nothing was left there.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def install_safe_loader(trust_pickle: bool = False) -> None:
+    """Make every path of mmengine to a checkpoint (load_from, resume, Pretrained, hub) go through `read_file`.
+
+    The fork tries `weights_only=True` and then, silently, full pickle; and `Runner.resume` executes `meta['config']`.
+    """
+    from mmengine.runner import checkpoint as theirs
+
+    def load_from_local(filename: Any, map_location: Any = "cpu", **_: Any) -> Any:
+        content = read_file(filename, trust_pickle, map_location)
+        meta = content.get("meta") if isinstance(content, dict) else None
+        if isinstance(meta, dict) and not trust_pickle:
+            meta.pop("config", None)  # nothing writes it (the runner writes `cfg`), and the runner would run it
+        return content
+
+    def load_from_remote(filename: str, map_location: Any = None, **_: Any) -> Any:
+        raise UserError(
+            f"{filename}: mimeval does not download checkpoints; download the file and give its local path."
+        )
+
+    def load_buffer(file: Any, map_location: Any = None, weights_only: Any = None) -> Any:
+        if isinstance(file, str | os.PathLike):
+            return load_from_local(file, map_location)
+        raise UserError("a checkpoint in memory was not read: mimeval reads checkpoints from local files.")
+
+    loader = theirs.CheckpointLoader
+    for prefix in list(loader._schemes):
+        loader.register_scheme(prefix, load_from_remote if prefix else load_from_local, force=True)
+    # What registers a scheme later, or calls a loader by its name, still comes to these two.
+    theirs._safe_torch_load = load_buffer
+    theirs.load_url = load_from_remote

@@ -1,0 +1,81 @@
+"""Augmentations as a pure function of (seed, epoch, index), whatever the workers, the ranks and the resumes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import get_worker_info
+
+from mimeval.datasets.sampler import SampleKey
+from mimeval.errors import UserError
+from mimeval.registry import DATASETS
+
+
+@contextmanager
+def seeded(key: SampleKey) -> Iterator[None]:
+    """Seed python, numpy and torch (CPU) from the key; in the main process, put back the global states on leaving."""
+    # A worker's state is nobody else's, and saving numpy's costs more than decoding a small image.
+    restore = get_worker_info() is None
+    before = (random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()) if restore else None
+    words = np.random.SeedSequence(key).generate_state(4)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))
+    # The CPU generator only: torch.manual_seed would also reach for CUDA, which forked workers must not touch.
+    torch.default_generator.manual_seed(int(words[2]) << 32 | int(words[3]))
+    try:
+        yield
+    finally:
+        if before is not None:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            torch.set_rng_state(before[2])
+
+
+@DATASETS.register_module()
+class SeededDataset:
+    """Wraps a dataset: a SampleKey seeds its pipeline and ends up as `sample_key` in data_samples' metainfo.
+
+    A plain int is passed on as it is. Raises UserError if a keyed sample comes out of the pipeline without data_samples.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any] | Any) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset
+
+    def __getitem__(self, key: SampleKey | int) -> dict:
+        if not isinstance(key, SampleKey):
+            return self.dataset[key]
+        with seeded(key):
+            data = self.dataset[key.index]
+        if "data_samples" not in data:
+            raise UserError(
+                f"SeededDataset expects the pipeline of {type(self.dataset).__name__} to return inputs and data_samples, "
+                f"found {sorted(data)}: end the pipeline with PackImages or another Pack transform"
+            )
+        data["data_samples"].set_metainfo({"sample_key": tuple(key)})
+        return data
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def metainfo(self) -> dict:
+        """Classes, palette and the like of the wrapped dataset."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Read the wrapped dataset's annotations, if it has not done so."""
+        if hasattr(self.dataset, "full_init"):
+            self.dataset.full_init()
+
+    def get_data_info(self, key: SampleKey | int) -> dict:
+        """Annotation of one sample; batch samplers that group by aspect ratio ask with the sampler's keys."""
+        return self.dataset.get_data_info(key.index if isinstance(key, SampleKey) else key)
+
+    def get_cat_ids(self, key: SampleKey | int) -> list[int]:
+        """Category ids in one sample, for class-balanced wrappers."""
+        return self.dataset.get_cat_ids(key.index if isinstance(key, SampleKey) else key)

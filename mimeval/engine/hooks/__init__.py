@@ -1,0 +1,7 @@
+"""What happens beside the training loop: progress, measurements, pictures."""
+
+from mimeval.engine.hooks.progress import ProgressHook
+from mimeval.engine.hooks.reconstruction import ReconstructionHook
+from mimeval.engine.hooks.throughput import ThroughputHook
+
+__all__ = ["ProgressHook", "ReconstructionHook", "ThroughputHook"]

@@ -1,0 +1,5 @@
+"""The target slot: what the decoder predicts."""
+
+from mimeval.pretrain.targets.pixel import PixelTarget
+
+__all__ = ["PixelTarget"]

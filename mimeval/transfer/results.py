@@ -1,0 +1,198 @@
+"""What a number is: a record that says how it was measured, one JSON line each in `results.jsonl`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mimeval.errors import UserError
+
+RESULTS = "results.jsonl"
+TASKS = ("knn", "linear", "finetune", "detection", "segmentation")
+# Where a run reads, writes and computes does not change what it measures.
+_NOT_PROTOCOL = ("work_dir", "data_root", "launcher", "resume", "load_from", "randomness", "filename", "log_level", "env_cfg")
+_PACKAGES = (
+    "mimeval torch torchvision timm numpy onedl-mmengine onedl-mmcv onedl-mmpretrain onedl-mmdetection "
+    "onedl-mmsegmentation pycocotools"
+).split()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished task: a figure and everything needed to trust or repeat it.
+
+    Args:
+        task: one of TASKS. init: 'random' or the row's name.
+        metric, value: the headline figure (percent); metrics: all figures of the task.
+        protocol, protocol_version: what was done; figures of different protocols or versions are not compared.
+        features: what of the backbone was read: tokens, norm, frozen or not, input size, patch.
+        selection: how the reported weights and settings were chosen.
+        config_hash: of the resolved config without paths and seeds.
+        checkpoint: path, sha256 and what loading it did; None for random.
+        note: in words, what a reader must know before comparing this row.
+        artifacts: folder with curves and pictures, relative to the results file.
+        wall_s: seconds; peak_bytes: highest memory of the task; images_seen: by training, or by the k-NN feature bank.
+    """
+
+    task: str
+    init: str
+    metric: str
+    value: float
+    metrics: dict[str, float]
+    seed: int
+    protocol: str
+    protocol_version: int
+    features: dict[str, Any]
+    selection: str
+    config_hash: str
+    checkpoint: dict[str, Any] | None
+    note: str
+    artifacts: str
+    git: str | None
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    wall_s: float
+    peak_bytes: int
+    images_seen: int
+    finished: str = field(default="")
+
+    @property
+    def key(self) -> tuple:
+        """What makes two records the same measurement: it is never run twice."""
+        sha256 = self.checkpoint["sha256"] if self.checkpoint else None
+        return (self.task, self.init, sha256, self.config_hash, self.protocol_version, self.seed)
+
+
+def append(folder: Path, record: Record) -> None:
+    """Adds one line to `folder/results.jsonl`; when this returns, it is on the disk."""
+    path = folder / RESULTS
+    line = json.dumps(asdict(record), sort_keys=False, allow_nan=False) + "\n"
+    with path.open("ab+") as stream:
+        _drop_torn_tail(stream)
+        stream.write(line.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _drop_torn_tail(stream: Any) -> None:
+    """Cuts off the start of a line that a crash left without its end, so that the next line starts on its own."""
+    stream.seek(0)
+    content = stream.read()
+    if content and not content.endswith(b"\n"):
+        stream.truncate(content.rfind(b"\n") + 1)
+    stream.seek(0, os.SEEK_END)
+
+
+def read(folder: Path) -> list[Record]:
+    """The records of `folder/results.jsonl`, oldest first; none if there is no file. A torn last line is left out with a warning.
+
+    Raises:
+        UserError: a line is no record.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return []
+    records = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if number == len(lines):  # a whole line ends in a newline, so that the last piece is empty
+            warnings.warn(f"{path}: the last line is cut short (a run was killed while writing); it is left out", stacklevel=2)
+            continue
+        try:
+            values = json.loads(line)
+            known = {entry.name for entry in fields(Record)}
+            records.append(Record(**{name: value for name, value in values.items() if name in known}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}, line {number}: expected a record of a finished task, found something else ({error}); "
+                "remove the line and run `mimeval transfer ... --resume` to measure it again"
+            ) from error
+    return records
+
+
+def config_hash(cfg: Mapping[str, Any]) -> str:
+    """The first 16 hex digits of the SHA-256 of a task's settings: paths, seeds and the checkpoint's name are left out."""
+    settings = {key: value for key, value in cfg.items() if key not in _NOT_PROTOCOL}
+    text = json.dumps(_plain(settings, str(cfg.get("data_root") or "")), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any, root: str) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, root) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, root) for item in value]
+    if isinstance(value, str) and root and value.startswith(root):
+        return "<data_root>" + value[len(root) :]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python and the packages that take part in a figure."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_revision() -> str | None:
+    """The checkout's commit, with `+changes` if tracked files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
+def hardware() -> dict[str, Any]:
+    """Processor, threads used and GPU."""
+    import torch
+
+    found: dict[str, Any] = {"cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": None}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+        found["gpus"] = int(os.environ.get("WORLD_SIZE", 1))
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
