@@ -12,5 +12,5 @@ model = dict(
     masking=dict(_delete_=True, type="ParallelMasking", parts=4),
     regularizers=[dict(type="SelfConsistency", weight=1.0, normaliser="overlap")],
 )
-param_scheduler = [dict(type="WarmupCosine", warmup=40, epochs=300, min_lr=0.0)]
+param_scheduler = [dict(type="WarmupCosine", warmup=40, epochs=300, min_lr=0.0, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=300)

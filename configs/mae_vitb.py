@@ -11,7 +11,7 @@ _base_ = ["./_base_/pretrain.py"]
 patch_size = 16
 model = dict(
     type="MaskedImageModel",
-    data_preprocessor={{_base_.data_preprocessor}},
+    data_preprocessor=_base_.data_preprocessor,
     backbone=dict(type="VisionTransformer", arch="base", img_size=224, patch_size=patch_size),
     masking=dict(type="RandomMasking", ratio=0.75),
     decoders=[dict(type="MAEDecoder", embed_dim=512, depth=8, num_heads=16)],

@@ -1,4 +1,4 @@
-"""Golden tensors: numbers that official code produced, described by the JSON beside each file (see tests/parity/golden)."""
+"""Golden tensors: numbers that official code produced, each file described by the JSON beside it."""
 
 import json
 from pathlib import Path

@@ -14,7 +14,7 @@ train_dataloader = dict(
         dataset=dict(
             _scope_="mmseg",
             type="ADE20KDataset",
-            data_root="{{_base_.data_root}}",
+            data_root=_base_.data_root,
             data_prefix=dict(img_path="ade20k/images/training", seg_map_path="ade20k/annotations/training"),
             pipeline=[
                 dict(type="LoadImageFromFile"),
@@ -37,7 +37,7 @@ val_dataloader = dict(
     dataset=dict(
         _scope_="mmseg",
         type="ADE20KDataset",
-        data_root="{{_base_.data_root}}",
+        data_root=_base_.data_root,
         data_prefix=dict(img_path="ade20k/images/validation", seg_map_path="ade20k/annotations/validation"),
         pipeline=[
             dict(type="LoadImageFromFile"),

@@ -14,7 +14,7 @@ train_dataloader = dict(
         type="SeededDataset",
         dataset=dict(
             type="ImageFolder",
-            data_root="{{_base_.data_root}}",
+            data_root=_base_.data_root,
             folder="imagenet/train",
             pipeline=[
                 dict(type="LoadRGB"),
@@ -34,7 +34,7 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="ImageFolder",
-        data_root="{{_base_.data_root}}",
+        data_root=_base_.data_root,
         folder="imagenet/val",
         pipeline=[dict(type="LoadRGB"), dict(type="ResizeCenterCrop", size=224, resize=256), dict(type="PackImages")],
     ),
@@ -42,10 +42,11 @@ val_dataloader = dict(
 val_evaluator = dict(type="mmpretrain.Accuracy", topk=(1, 5))
 val_cfg = dict(type="ValLoop")
 model = dict(
-    type="mmpretrain.ImageClassifier",
+    _scope_="mmpretrain",
+    type="ImageClassifier",
     # LoadRGB reads RGB, so that nothing is swapped.
     data_preprocessor=dict(
-        type="mmpretrain.ClsDataPreprocessor",
+        type="ClsDataPreprocessor",
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=False,

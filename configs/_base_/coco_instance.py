@@ -14,7 +14,7 @@ train_dataloader = dict(
         dataset=dict(
             _scope_="mmdet",
             type="CocoDataset",
-            data_root="{{_base_.data_root}}",
+            data_root=_base_.data_root,
             ann_file="coco/annotations/instances_train2017.json",
             data_prefix=dict(img="coco/train2017/"),
             filter_cfg=dict(filter_empty_gt=True, min_size=32),
@@ -46,7 +46,7 @@ val_dataloader = dict(
     dataset=dict(
         _scope_="mmdet",
         type="CocoDataset",
-        data_root="{{_base_.data_root}}",
+        data_root=_base_.data_root,
         ann_file="coco/annotations/instances_val2017.json",
         data_prefix=dict(img="coco/val2017/"),
         test_mode=True,
@@ -60,7 +60,7 @@ val_dataloader = dict(
 )
 val_evaluator = dict(
     type="CocoInstances",
-    ann_file="{{_base_.data_root}}coco/annotations/instances_val2017.json",
+    ann_file=_base_.data_root + "coco/annotations/instances_val2017.json",
     metric=["bbox", "segm"],
 )
 val_cfg = dict(type="ValLoop")

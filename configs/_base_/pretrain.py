@@ -17,12 +17,12 @@ train_dataloader = dict(
         type="SeededDataset",
         dataset=dict(
             type="ImageFolder",
-            data_root="{{_base_.data_root}}",
-            data_prefix="imagenet/train",
-            labelled=False,
+            data_root=_base_.data_root,
+            folder="imagenet/train",
+            with_label=False,
             pipeline=[
                 dict(type="LoadRGB"),
-                dict(type="RandomResizedCrop", scale=224, crop_ratio_range=(0.2, 1.0), interpolation="bicubic"),
+                dict(type="RandomResizedCrop", size=224, scale=(0.2, 1.0), interpolation="bicubic"),
                 dict(type="RandomFlip", prob=0.5),
                 dict(type="PackImages"),
             ],
@@ -40,6 +40,6 @@ optim_wrapper = dict(
     # Official pre-training exempts one-dimensional parameters only: class and mask tokens are decayed.
     paramwise_cfg=dict(layer_decay=1.0, decay_tokens=True),
 )
-param_scheduler = [dict(type="WarmupCosine", warmup=40, epochs=800, min_lr=0.0)]
+param_scheduler = [dict(type="WarmupCosine", warmup=40, epochs=800, min_lr=0.0, convert_to_iter_based=True)]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=800)
 custom_hooks = [dict(type="ReconstructionHook", interval=20)]

@@ -23,13 +23,13 @@ model = dict(
         init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/mae_pretrain_vit_base.pth"),
     ),
     head=dict(
-        type="mmpretrain.LinearClsHead",
+        type="LinearClsHead",
         num_classes=1000,
         in_channels=768,
         init_cfg=dict(type="TruncNormal", layer="Linear", std=2e-5),
-        loss=dict(type="mmpretrain.LabelSmoothLoss", label_smooth_val=0.1, mode="original"),
+        loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"),
     ),
-    train_cfg=dict(augments=[dict(type="mmpretrain.Mixup", alpha=0.8), dict(type="mmpretrain.CutMix", alpha=1.0)]),
+    train_cfg=dict(augments=[dict(type="Mixup", alpha=0.8), dict(type="CutMix", alpha=1.0)]),
 )
 base_lr = 5e-4
 optim_wrapper = dict(

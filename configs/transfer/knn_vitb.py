@@ -19,7 +19,7 @@ model = dict(
         frozen=True,
         init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/mae_pretrain_vit_base.pth"),
     ),
-    neck=dict(type="ProbeNeck", tokens="cls"),
+    neck=dict(type="mimeval.ProbeNeck", tokens="cls"),
 )
 train_dataloader = dict(
     sampler=dict(shuffle=False),

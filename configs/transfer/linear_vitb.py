@@ -19,13 +19,13 @@ model = dict(
         frozen=True,
         init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/mae_pretrain_vit_base.pth"),
     ),
-    neck=dict(type="ProbeNeck", tokens="cls", batch_norm=768),
+    neck=dict(type="mimeval.ProbeNeck", tokens="cls", batch_norm=768),
     head=dict(
-        type="mmpretrain.LinearClsHead",
+        type="LinearClsHead",
         num_classes=1000,
         in_channels=768,
         init_cfg=dict(type="TruncNormal", layer="Linear", std=0.01),
-        loss=dict(type="mmpretrain.CrossEntropyLoss"),
+        loss=dict(type="CrossEntropyLoss"),
     ),
 )
 train_dataloader = dict(batch_size=512)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import initialize
+from mmengine.registry import DefaultScope
 from timm.models import swin_transformer as timm_swin
 from torch import Tensor, nn
 
 from mimeval.errors import UserError
-from mimeval.registry import MODELS
+from mimeval.registry import MODELS, SCOPE
 
 from .attention import merge, partition
 from .positions import Grid
@@ -131,7 +132,9 @@ class SwinTransformer(timm_swin.SwinTransformer):
         """Start anew at random (truncated normal 0.02, as Swin), then load what init_cfg names."""
         super().init_weights()
         if self.init_cfg:
-            initialize(self, self.init_cfg)
+            # In whatever scope it is called: mmengine's own Pretrained loads whatever happens to fit.
+            with DefaultScope.overwrite_default_scope(SCOPE):
+                initialize(self, self.init_cfg)
         self.is_init = True
 
     def train(self, mode: bool = True) -> SwinTransformer:

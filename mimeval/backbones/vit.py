@@ -9,13 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import initialize
+from mmengine.registry import DefaultScope
 from timm.layers import LayerNorm, LayerScale
 from timm.models import vision_transformer as timm_vit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mimeval.errors import UserError
-from mimeval.registry import MODELS
+from mimeval.registry import MODELS, SCOPE
 
 from .attention import BiasAttention, RelativePositionBias, SpatialBlock, WindowAttention
 from .positions import Grid, resample_positions, sincos_position_embedding
@@ -163,7 +164,9 @@ class VisionTransformer(timm_vit.VisionTransformer):
         """Start anew at random, then load what init_cfg names; mmengine calls it once, unless is_init is True."""
         self.reset_parameters()
         if self.init_cfg:
-            initialize(self, self.init_cfg)
+            # In whatever scope it is called: mmengine's own Pretrained loads whatever happens to fit.
+            with DefaultScope.overwrite_default_scope(SCOPE):
+                initialize(self, self.init_cfg)
         self.is_init = True
 
     def train(self, mode: bool = True) -> VisionTransformer:

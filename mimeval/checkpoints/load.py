@@ -106,6 +106,8 @@ def load_backbone(
     checkpoint = read_state(path, trust_pickle)
     found = recognise(checkpoint)
     target = dict(backbone.state_dict())
+    if not found.family.encoder(found.state).keys() & target.keys():
+        raise UserError(_no_match(path, found, target))
     _check_architecture(path, found.architecture, backbone, target)
 
     encoder, notes = _resample(path, found, backbone, target)
@@ -219,7 +221,7 @@ def _unexpected(found: Recognised, target: State) -> tuple[list[str], dict[str, 
     unexpected, left_over = [], {}
     for name in found.state:
         own = found.family.own_name(name) or ""
-        if own.startswith("backbone.") and own[9:] in target:
+        if own.startswith("backbone.") and own.removeprefix("backbone.") in target:
             continue
         reason = found.family.reason_to_leave(name)
         if reason is None:
@@ -238,10 +240,7 @@ def _raise_problems(
     loaded: list[str],
 ) -> None:
     if not loaded:
-        raise UserError(
-            f"{path}: none of the backbone's {len(target)} tensors is in the checkpoint (family {found.family.name}, "
-            f"first names {', '.join(list(found.state)[:3])}); give a checkpoint of this architecture."
-        )
+        raise UserError(_no_match(path, found, target))
     said = []
     if problems["missing"]:
         said.append(
@@ -259,6 +258,13 @@ def _raise_problems(
             f"{path} (family {found.family.name}) does not fit the config's backbone: {'; '.join(said)}; "
             f"change the config, or accept it with --waive '{kind}:{names[0]}' (shell patterns allowed)."
         )
+
+
+def _no_match(path: str | os.PathLike, found: Recognised, target: State) -> str:
+    return (
+        f"{path}: none of the backbone's {len(target)} tensors is in the checkpoint (family {found.family.name}, first "
+        f"names {', '.join(list(found.state)[:3])}); give a checkpoint of this architecture."
+    )
 
 
 def _first(names: Sequence[str]) -> str:

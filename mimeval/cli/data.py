@@ -17,11 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="generate the demo set: digits on photographs, in the ImageFolder, COCO and ADE20K layouts",
         epilog="example: mimeval data demo data/demo --train 6000 --val 1000",
     )
-    demo.add_argument("out", type=Path, metavar="OUT", help="folder to make; a complete one with equal settings is kept")
+    demo.add_argument(
+        "out", type=Path, metavar="OUT", help="folder to make; a complete one with equal settings is kept"
+    )
     demo.add_argument("--train", type=int, default=6000, help="training images (default: %(default)s)")
     demo.add_argument("--val", type=int, default=1000, help="validation images (default: %(default)s)")
-    demo.add_argument("--size", type=int, default=32, help="side of the images in pixels, 32 to 96 (default: %(default)s)")
-    demo.add_argument("--background", type=float, default=0.4, help="brightness of the photographs, 0 to 1 (default: %(default)s)")
+    demo.add_argument(
+        "--size", type=int, default=32, help="side of the images in pixels, 32 to 96 (default: %(default)s)"
+    )
+    demo.add_argument(
+        "--background", type=float, default=0.4, help="brightness of the photographs, 0 to 1 (default: %(default)s)"
+    )
     demo.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
 
 

@@ -27,7 +27,7 @@ def find_images(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> list[Pa
 class ImageFolder(BaseDataset):
     """`data_root/folder/<class>/**/*.png`: img_path, and gt_label from the sorted class folders if `with_label`.
 
-    Without labels every image below the folder is taken, however deep. `indices` and the other arguments are BaseDataset's.
+    Without labels every image below the folder is taken, however deep. `indices` and all else as in BaseDataset.
 
     Raises:
         UserError: the folder is missing, has no image, or has a class folder without an image.

@@ -40,7 +40,7 @@ def seeded(key: SampleKey) -> Iterator[None]:
 class SeededDataset:
     """Wraps a dataset: a SampleKey seeds its pipeline and ends up as `sample_key` in data_samples' metainfo.
 
-    A plain int is passed on as it is. Raises UserError if a keyed sample comes out of the pipeline without data_samples.
+    A plain int is passed on as it is. Raises UserError if a keyed sample comes out without data_samples.
     """
 
     def __init__(self, dataset: Mapping[str, Any] | Any) -> None:
@@ -53,7 +53,7 @@ class SeededDataset:
             data = self.dataset[key.index]
         if "data_samples" not in data:
             raise UserError(
-                f"SeededDataset expects the pipeline of {type(self.dataset).__name__} to return inputs and data_samples, "
+                f"SeededDataset expects the pipeline of {type(self.dataset).__name__} to return data_samples, "
                 f"found {sorted(data)}: end the pipeline with PackImages or another Pack transform"
             )
         data["data_samples"].set_metainfo({"sample_key": tuple(key)})

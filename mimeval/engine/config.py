@@ -1,9 +1,10 @@
-"""Config files: found as given or among those shipped, read with sentences for errors, overridden by known keys only."""
+"""Config files: found as given or among those shipped, read without riddles, overridden by known keys only."""
 
 from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def config_folders() -> list[Path]:
 
 
 def find_config(path: str | Path) -> Path:
-    """`path` as given, else the shipped config of that name (`demo/x`, `demo/x.py` and `configs/demo/x.py` are the same).
+    """`path` as given, else the shipped config of that name (`demo/x`, `demo/x.py` or `configs/demo/x.py`).
 
     Raises:
         UserError: there is no such file, or it is not a .py, .json or .yaml file.
@@ -55,11 +56,11 @@ def load_config(
 ) -> Config:
     """Read a text config, refuse dead top-level keys, point it at `data`, then apply `options` (`key=value`).
 
-    With `known_keys`, a top-level name outside them must be a variable that its file, or one that inherits from it, reads;
-    such variables have done their work once the text is read and are dropped, so that no option can set one in vain.
+    With `known_keys`, a top-level name outside them must be a variable that its file, or one that inherits from it,
+    reads. Such variables have done their work once the text is read: dropped, so that no option sets one in vain.
 
     Raises:
-        UserError: missing file or base, syntax error, dead key, unknown key or wrong type in `options`, no data_root for `data`.
+        UserError: missing file or base, syntax error, dead key, unknown key or wrong type in `options`, no data_root.
     """
     file = find_config(path)
     if file.suffix == ".py":
@@ -112,6 +113,7 @@ def _files(file: Path, wanted: frozenset[str] = frozenset()) -> Iterator[tuple[P
             (read if isinstance(node.ctx, ast.Load) else assigned).add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_base_":
             of_bases.add(node.attr)
+    of_bases.update(re.findall(r"\{\{\s*_base_\.(\w+)", file.read_text(encoding="utf-8")))
     yield file, assigned, read
     for base in _bases(tree, file):
         yield from _files(base, frozenset(of_bases))
@@ -125,7 +127,7 @@ def _drop_variables(cfg: Config, file: Path, known: set[str]) -> None:
             if key in assigned and key not in read:
                 near = difflib.get_close_matches(key, sorted(known), n=3)
                 raise UserError(
-                    f"config {path}: key '{key}' is neither a key of a run nor read in the config, so it has no effect; "
+                    f"config {path}: key '{key}' is no key of a run and not read in the config, so it has no effect; "
                     + (f"did you mean {' or '.join(near)}?" if near else "remove it")
                 )
         cfg._cfg_dict.pop(key, None)

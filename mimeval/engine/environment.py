@@ -1,4 +1,4 @@
-"""One-time set-up of a process: quiet libraries, threads that fit the machine, operators and safe checkpoint reading."""
+"""One-time set-up of a process: quiet libraries, threads that fit the machine, operators, safe checkpoint reading."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ def effective_batch(cfg: Config, world_size: int) -> int:
 
 
 def resolve_lr(cfg: Config, world_size: int) -> str:
-    """Set optim_wrapper.optimizer.lr from the top-level `base_lr` (per 256 images, MAE) or under `auto_scale_lr.enable`.
+    """Set optim_wrapper.optimizer.lr from the config's `base_lr` (per 256 images, MAE) or under `auto_scale_lr.enable`.
 
-    `auto_scale_lr` (`base_batch_size`, `enable`) scales an absolute rate linearly, and then notes the batch that the rate is
-    for, so that a dumped config is not scaled twice. Returns the line to print.
+    `auto_scale_lr` (`base_batch_size`, `enable`) scales an absolute rate linearly, and then notes the batch that the
+    rate is for, so that a dumped config is not scaled twice. Returns the line to print.
 
     Raises:
         UserError: nothing to scale from, both ways at once, or no rate at all.

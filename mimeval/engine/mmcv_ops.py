@@ -18,10 +18,20 @@ from torch import Tensor
 from mimeval.errors import UserError
 
 EXTENSION = "mmcv._ext"
+# Modules that replace operators by None or a failing function when they are imported without mmcv.ops.
+IMPORT_ONCE = ("mmdet.models", "mmdet.structures.mask", "mmseg.models")
 
 
 def install() -> None:
-    """Serve ``mmcv._ext`` from here if importing finds no compiled one, which always wins. May be called again."""
+    """Serve ``mmcv._ext`` from here if importing finds no compiled one, which always wins. May be called again.
+
+    Raises UserError if mmdet or mmseg were imported before and have given up on the operators.
+    """
+    if "mmcv.ops" not in sys.modules and (early := [name for name in IMPORT_ONCE if name in sys.modules]):
+        raise UserError(
+            f"mmcv operators: expected mimeval.engine.mmcv_ops.install() before the first import of {early[0]}, found "
+            "that imported without operators; call install() (or setup_environment()) first"
+        )
     if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
         # Last in the list: it is asked only after Python has failed to find a compiled module.
         sys.meta_path.append(_StandInFinder())

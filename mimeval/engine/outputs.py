@@ -28,7 +28,8 @@ class WorkDir:
         except OSError as error:
             self.discard()
             raise UserError(
-                f"--work-dir {path}: expected a folder that can be written, found {error.strerror or error}; choose another"
+                f"--work-dir {path}: expected a folder that can be written, found: {error.strerror or error}; "
+                "choose another"
             ) from error
 
     def discard(self) -> None:

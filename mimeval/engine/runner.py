@@ -1,32 +1,24 @@
-"""From a config to a run: keys checked, rate resolved, processes joined, mmengine's Runner built, logs kept off the terminal."""
+"""From a config to a run: choices of the command line, what the config leaves open, keys checked, processes joined."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import itertools
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.config import Config
-from mmengine.dist import get_dist_info, master_only
-from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
-from mmengine.utils import apply_to
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import get_dist_info
+from mmengine.registry import VISUALIZERS
 
-import mimeval
-from mimeval.checkpoints.state import write_pth
 from mimeval.engine.environment import setup_environment
 from mimeval.engine.faults import blame_config
 from mimeval.engine.launch import init_distributed
 from mimeval.engine.lr import resolve_lr
 from mimeval.engine.outputs import WorkDir, latest_checkpoint
+from mimeval.engine.strict_runner import StrictRunner, undone_on_fault
 from mimeval.errors import UserError
 
 # What mmengine's Runner takes, what it reads from its cfg besides, and what mimeval adds.
@@ -40,172 +32,10 @@ RUN_KEYS = (
         "activation_checkpointing",
         "custom_imports",
     }
-    | {"base_lr", "data_root"}
+    | {"base_lr", "data_root", "protocol"}
 )
 # Two runs of one process in one second would share mmengine's loggers and scalars, which go by name.
 _RUN_NUMBER = itertools.count()
-
-
-class Runner(mmengine.runner.Runner):
-    """mmengine's Runner: log in the work dir only, checkpoints whole or not at all, strict loading, errors that name the config."""
-
-    output: WorkDir | None = None
-    rate: str | None = None
-    started = False
-
-    @property
-    def source(self) -> str | None:
-        """The config file this run was built from."""
-        return self.cfg.filename
-
-    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
-        """mmengine's logger; only errors reach the terminal, everything the log file."""
-        logger = super().build_logger(log_level, log_file, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.ERROR)
-        return logger
-
-    @master_only
-    def dump_config(self) -> None:
-        """Write the resolved config to work_dir/config.py."""
-        Path(self.work_dir, "config.py").write_text(self.cfg.pretty_text, encoding="utf-8")
-
-    def build_train_loop(self, loop: Any) -> Any:
-        """mmengine's; a fault is the config's."""
-        with blame_config(self.source):
-            return super().build_train_loop(loop)
-
-    def build_val_loop(self, loop: Any) -> Any:
-        """mmengine's; a fault is the config's."""
-        with blame_config(self.source):
-            return super().build_val_loop(loop)
-
-    def build_test_loop(self, loop: Any) -> Any:
-        """mmengine's; a fault is the config's."""
-        with blame_config(self.source):
-            return super().build_test_loop(loop)
-
-    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """mmengine's; a fault is the config's."""
-        with blame_config(self.source):
-            return super().build_optim_wrapper(optim_wrapper)
-
-    def build_param_scheduler(self, scheduler: Any) -> Any:
-        """mmengine's; a fault is the config's."""
-        with blame_config(self.source):
-            return super().build_param_scheduler(scheduler)
-
-    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """mmengine's; notes that a step was made, after which a failing run keeps its folder."""
-        super().call_hook(fn_name, **kwargs)
-        self.started |= fn_name == "after_train_iter"
-
-    def load_checkpoint(
-        self,
-        filename: str,
-        map_location: Any = "cpu",
-        strict: bool = True,
-        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
-    ) -> dict:
-        """Load a whole model's state.
-
-        Raises:
-            UserError: the file cannot be read, or its names or shapes are not exactly the model's.
-        """
-        try:
-            return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"checkpoint {filename}: expected exactly the parameters of {self.model_name} in {self.source}; {reason}; "
-                "to start from a pre-trained backbone set model.backbone.init_cfg instead"
-            ) from error
-
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continue from a checkpoint of this runner.
-
-        Raises:
-            UserError: it cannot be read, is of another model, holds weights only, or was made with another seed.
-        """
-        configured = self.seed
-        try:
-            super().resume(filename, *args, **kwargs)
-        except KeyError as error:
-            raise UserError(
-                f"--resume {filename}: expected a checkpoint that a run wrote, found one without {error}; "
-                "weights alone cannot be resumed"
-            ) from error
-        if self.seed != configured:
-            raise UserError(
-                f"--resume {filename}: it was made with seed {self.seed}, this run has seed {configured}; "
-                f"add --seed {self.seed}, so that samples and masks go on as they were"
-            )
-
-    @master_only
-    def save_checkpoint(
-        self,
-        out_dir: str,
-        filename: str,
-        file_client_args: dict | None = None,
-        save_optimizer: bool = True,
-        save_param_scheduler: bool = True,
-        meta: dict | None = None,
-        by_epoch: bool = True,
-        backend_args: dict | None = None,
-    ) -> None:
-        """mmengine's checkpoint, written to a temporary name and renamed.
-
-        Raises:
-            UserError: the folder cannot be written, or is not a local one.
-        """
-        if file_client_args is not None or backend_args is not None:
-            raise UserError(
-                "default_hooks.checkpoint: checkpoints are written to local folders only; remove backend_args"
-            )
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        done = dict(epoch=self.epoch + 1, iter=self.iter) if by_epoch else dict(epoch=self.epoch, iter=self.iter + 1)
-        checkpoint = {
-            "meta": {
-                **done,
-                **(meta or {}),
-                "cfg": self.cfg.pretty_text,
-                "seed": self.seed,
-                "experiment_name": self.experiment_name,
-                "time": time.strftime("%Y%m%d_%H%M%S"),
-                "mimeval_version": mimeval.__version__,
-                "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", {}),
-            },
-            "state_dict": model.state_dict(),
-            "message_hub": self.message_hub.state_dict(),
-        }
-        if save_optimizer:
-            checkpoint["optimizer"] = self.optim_wrapper.state_dict()
-        if save_param_scheduler and self.param_schedulers is not None:
-            checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in self.param_schedulers]
-        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
-        checkpoint = apply_to(checkpoint, torch.is_tensor, lambda tensor: tensor.cpu())
-        write_pth(Path(out_dir, filename), checkpoint)
-
-    def train(self) -> torch.nn.Module:
-        """Train; if the user is at fault before the first step, the work dir is left as it was."""
-        with _undone_on_fault(self.output, lambda: not self.started):
-            return super().train()
-
-    def test(self) -> dict:
-        """Test; returns metrics by name. The work dir is left as it was if the user is at fault."""
-        with _undone_on_fault(self.output, lambda: True):
-            return super().test()
-
-
-@contextmanager
-def _undone_on_fault(output: WorkDir | None, wanted: Callable[[], bool]) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        if output is not None and wanted() and get_dist_info()[0] == 0:
-            output.discard()
-        raise
 
 
 def prepare(
@@ -218,7 +48,7 @@ def prepare(
     launcher: str = "none",
     seed: int | None = None,
 ) -> None:
-    """Write the choices of a command line into a run's config. `resume` is a checkpoint or 'auto' (the work dir's latest).
+    """Write the choices of a command line into a run's config. `resume`: a checkpoint, or 'auto' (the latest one).
 
     Raises:
         UserError: contradictory choices, or a checkpoint to resume from that is not there.
@@ -250,7 +80,29 @@ def prepare(
     cfg.resume, cfg.load_from = True, str(checkpoint)
 
 
-def build_runner(cfg: Config) -> Runner:
+def as_test(cfg: Config, checkpoint: str) -> None:
+    """Make a config's run a test of `checkpoint` on its test or else validation set; training data is not needed.
+
+    Raises:
+        UserError: the config has neither set, or the checkpoint is not there.
+    """
+    if not Path(checkpoint).is_file():
+        raise UserError(
+            f"checkpoint {checkpoint}: expected a file, found none; give a checkpoint that `mimeval train` wrote"
+        )
+    if not cfg.get("test_dataloader"):
+        if not cfg.get("val_dataloader"):
+            raise UserError(f"config {cfg.filename}: expected a test_dataloader or val_dataloader, found neither")
+        for part in ("dataloader", "evaluator"):
+            cfg[f"test_{part}"] = cfg[f"val_{part}"]
+        cfg.test_cfg = dict(cfg.get("test_cfg") or {}, type="TestLoop")
+    for part in ("dataloader", "cfg", "evaluator"):
+        cfg[f"val_{part}"] = None
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.load_from, cfg.resume = checkpoint, False
+
+
+def build_runner(cfg: Config) -> StrictRunner:
     """A run that is ready for `train()` or `test()`; joins the processes that cfg.launcher names. `cfg` is not changed.
 
     Raises:
@@ -265,11 +117,16 @@ def build_runner(cfg: Config) -> Runner:
     init_distributed(cfg.get("launcher", "none"), dist_cfg.get("timeout"))
     rate = _fill(cfg)
     output = WorkDir(cfg.work_dir)
-    with _undone_on_fault(output, lambda: True):
-        with blame_config(cfg.filename):
-            runner = Runner.from_cfg(cfg)
+    with undone_on_fault(output, lambda: _close_visualizer(cfg.visualizer), True), blame_config(cfg.filename):
+        runner = StrictRunner.from_cfg(cfg)
     runner.output, runner.rate = output, rate
     return runner
+
+
+def _close_visualizer(cfg: ConfigDict) -> None:
+    visualizer = VISUALIZERS.get(cfg.type)
+    if visualizer is not None and visualizer.check_instance_created(cfg.name):
+        visualizer.get_instance(cfg.name).close()
 
 
 def _fill(cfg: Config) -> str | None:
@@ -280,14 +137,12 @@ def _fill(cfg: Config) -> str | None:
     cfg.setdefault("work_dir", str(Path("work_dirs", Path(cfg.filename or "run").stem)))
     cfg.randomness = dict(dict(seed=0), **(cfg.get("randomness") or {}))
     cfg.experiment_name = f"{Path(cfg.filename or 'run').stem}-{next(_RUN_NUMBER)}"
-    cfg.setdefault(
-        "visualizer",
-        dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]),
-    )
+    backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
+    visualizer = dict(type="Visualizer", vis_backends=backends) | dict(cfg.get("visualizer") or {})
+    cfg.visualizer = visualizer | dict(name=cfg.experiment_name)
     hooks = list(cfg.get("custom_hooks") or [])
-    for hook in ("ThroughputHook", "ProgressHook"):
-        if hook not in [item["type"] for item in hooks]:
-            hooks.append(dict(type=hook))
+    present = {hook["type"] for hook in [*hooks, *(cfg.get("default_hooks") or {}).values()] if hook}
+    hooks += [dict(type=name) for name in ("ThroughputHook", "ProgressHook") if name not in present]
     cfg.custom_hooks = hooks
     if cfg.get("launcher", "none") != "none" and not torch.cuda.is_available():
         cfg.model_wrapper_cfg = dict(

@@ -39,7 +39,6 @@ class WarmupCosine(_ParamScheduler):
         epochs: float | None = None,
         begin: int = 0,
         end: int = INF,
-        last_step: int = -1,
         by_epoch: bool = True,
         epoch_length: int | None = None,
         verbose: bool = False,
@@ -60,10 +59,11 @@ class WarmupCosine(_ParamScheduler):
                 f"found {warmup:g}; shorten the warm-up or lengthen the run"
             )
         self.warmup = float(warmup)
-        self.min_lr = float(min_lr)
         self.accumulative_counts = getattr(optimizer, "_accumulative_counts", 1)
+        # Taken now, not when stepping: a resumed optimizer brings its groups' old settings along.
+        self.minima = [min_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         begin, end = begin * self.epoch_length, end if end == INF else end * self.epoch_length
-        super().__init__(optimizer, "lr", begin, end, last_step, by_epoch=False, verbose=verbose)
+        super().__init__(optimizer, "lr", begin, end, by_epoch=False, verbose=verbose)
 
     @classmethod
     def build_iter_from_epoch(cls, **kwargs: Any) -> WarmupCosine:
@@ -72,9 +72,18 @@ class WarmupCosine(_ParamScheduler):
 
     def step(self) -> None:
         """Set every group's rate for the next iteration."""
-        if self.last_step >= 0 and self._global_step + 1 < self.end:
+        if self.begin <= self._global_step < self.end - 1:
             self._check_untouched()
-        super().step()
+        self._global_step += 1
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        if self.begin <= self._global_step < self.end:
+            self.last_step = self._global_step - self.begin
+            for i, (group, lr) in enumerate(zip(self.optimizer.param_groups, self._get_value(), strict=True)):
+                group["lr"] = lr
+                self.print_value(self.verbose, i, lr)
+        self._last_value = [group["lr"] for group in self.optimizer.param_groups]
 
     def _get_value(self) -> list[float]:
         # A closed form of the step: nothing accumulates, so a resumed run has the very same rates.
@@ -82,8 +91,8 @@ class WarmupCosine(_ParamScheduler):
         t = update / self.epoch_length
         return [
             # A group whose own rate is below the minimum stays where it is: a cosine never raises a group.
-            warmup_cosine(t, lr, self.warmup, self.length, min(self.min_lr * group.get("lr_scale", 1.0), lr))
-            for lr, group in zip(self.base_values, self.optimizer.param_groups, strict=True)
+            warmup_cosine(t, lr, self.warmup, self.length, min(minimum, lr))
+            for lr, minimum in zip(self.base_values, self.minima, strict=True)
         ]
 
     def _check_untouched(self) -> None:
@@ -95,19 +104,11 @@ class WarmupCosine(_ParamScheduler):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands; the schedule itself comes from the config."""
-        return {
-            "last_step": self.last_step,
-            "_global_step": self._global_step,
-            "epoch_length": self.epoch_length,
-            "base_values": list(self.base_values),
-            "_last_value": list(self._last_value),
-        }
+        """Where the run stands, in iterations; the schedule itself, its lr included, comes from the config."""
+        return {"global_step": self._global_step, "epoch_length": self.epoch_length}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from ``state_dict``; with another number of iterations per epoch, from the same (fractional) epoch."""
-        state = dict(state_dict)
-        factor = self.epoch_length / state.pop("epoch_length")
-        for counter in ("last_step", "_global_step"):
-            state[counter] = round(state[counter] * factor)
-        self.__dict__.update(state)
+        """Go on from ``state_dict``: from the same (fractional) epoch if an epoch now has other iterations."""
+        self._global_step = round(state_dict["global_step"] * self.epoch_length / state_dict["epoch_length"])
+        # A run that ended and goes on for longer stands just past its old end, where no rate had been set.
+        self._set_rates()

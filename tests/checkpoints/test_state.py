@@ -136,7 +136,7 @@ def test_a_bad_file_is_one_sentence(tmp_path, case):
     assert expected in sentence(error) and str(path) in str(error.value)
 
 
-def test_a_cut_legacy_pickle_and_a_flipped_byte_are_one_sentence(tmp_path):
+def test_a_cut_legacy_pickle_is_one_sentence(tmp_path):
     torch.save({"w": torch.randn(64)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     old = (tmp_path / "old.pth").read_bytes()
     for end in (20, 60, len(old) // 2, len(old) - 8):
@@ -144,13 +144,6 @@ def test_a_cut_legacy_pickle_and_a_flipped_byte_are_one_sentence(tmp_path):
         with pytest.raises(UserError) as error:
             read_state(tmp_path / "cut.pth")
         sentence(error)
-    torch.save({"w": torch.zeros(4096)}, tmp_path / "new.pth")
-    flipped = bytearray((tmp_path / "new.pth").read_bytes())
-    flipped[len(flipped) // 2] ^= 0xFF
-    (tmp_path / "new.pth").write_bytes(flipped)
-    with pytest.raises(UserError) as error:
-        read_state(tmp_path / "new.pth")
-    assert "damaged" in sentence(error)
 
 
 def test_a_file_without_permission_is_one_sentence(tmp_path, monkeypatch):

@@ -32,9 +32,7 @@ def test_finetuning_layer_decay(case):
     arch = dict(embed_dim=8, depth=case["depth"], num_heads=2)
     model.backbone = VisionTransformer(arch=arch, img_size=32, out_type="mean", pos_trainable=True)
     model.head = nn.Linear(8, 3)
-    constructor = LayerDecayOptimWrapperConstructor(
-        adamw(case["weight_decay"]), dict(layer_decay=case["layer_decay"])
-    )
+    constructor = LayerDecayOptimWrapperConstructor(adamw(case["weight_decay"]), dict(layer_decay=case["layer_decay"]))
     optimizer = constructor(model).optimizer
     assert len(optimizer.param_groups) == case["n_groups"]
 
@@ -54,7 +52,12 @@ def test_pretraining_weight_decay():
     model.backbone = VisionTransformer(arch=dict(embed_dim=8, depth=1, num_heads=2), img_size=32)
     model.decoder = MAEDecoder(encoder_dim=8, grid=(2, 2), out_dim=12, embed_dim=8, depth=1, num_heads=2)
     official = {"decoder.embed": "decoder_embed", "decoder.blocks": "decoder_blocks", "decoder.norm": "decoder_norm"}
-    official |= {"decoder.pred": "decoder_pred", "decoder.pos_embed": "decoder_pos_embed", "decoder.": "", "backbone.": ""}
+    official |= {
+        "decoder.pred": "decoder_pred",
+        "decoder.pos_embed": "decoder_pos_embed",
+        "decoder.": "",
+        "backbone.": "",
+    }
 
     def official_name(name):
         ours = next(prefix for prefix in official if name.startswith(prefix))
@@ -84,8 +87,7 @@ def test_learning_rate(case):
     schedule = WarmupCosine(optimizer, warmup, min_lr, epochs, epoch_length=per_epoch)
     for epoch, lr, *group_lrs in case["rows"]:
         assert warmup_cosine(epoch, case["lr"], warmup, epochs, min_lr) == pytest.approx(lr, rel=1e-12)
-        schedule.last_step = round(epoch * per_epoch) - 1
-        schedule.step()
+        schedule.load_state_dict(dict(global_step=round(epoch * per_epoch), epoch_length=per_epoch))
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(group_lrs, rel=1e-12), epoch
 
 

@@ -69,6 +69,8 @@ class Architecture:
         return self.grid[0] * self.patch_size, self.grid[1] * self.patch_size
 
     def __str__(self) -> str:
+        if not self.depth:
+            return f"width {self.embed_dim} patch {self.patch_size} (no plain ViT)"
         return f"ViT width {self.embed_dim} depth {self.depth} patch {self.patch_size}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,7 +115,8 @@ class Family:
 
     def their_name(self, name: str) -> str | None:
         """The family's name of a tensor of ours, None for one that its files cannot hold."""
-        return rename(name, tuple((own, theirs) for theirs, own in self.renames))
+        theirs = rename(name, tuple((own, theirs) for theirs, own in self.renames))
+        return None if theirs is None or matches(theirs, self.foreign) else theirs
 
     def reason_to_leave(self, name: str) -> str | None:
         """Why a backbone need not take this tensor of the file, None if it must."""
@@ -122,7 +125,11 @@ class Family:
     def encoder(self, state: State) -> State:
         """The encoder's tensors by own name without `backbone.`, from a state after `read`."""
         owned = {self.own_name(name): tensor for name, tensor in state.items()}
-        return {name[9:]: tensor for name, tensor in owned.items() if name and name.startswith("backbone.")}
+        return {
+            name.removeprefix("backbone."): tensor
+            for name, tensor in owned.items()
+            if name and name.startswith("backbone.")
+        }
 
     def architecture(self, state: State, meta: dict[str, Any]) -> Architecture:
         """The architecture of a state after `read`; `meta` is what else the file holds."""

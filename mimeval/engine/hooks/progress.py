@@ -49,7 +49,7 @@ class ProgressHook(Hook):
         parts = [f"step {done}/{total}"]
         if runner.max_epochs > 1:
             parts.insert(0, f"epoch {runner.epoch + 1}/{runner.max_epochs}")
-        for name, value in (outputs or {}).items():
+        for name in outputs or {}:
             if name.startswith("loss"):
                 parts.append(f"{name} {hub.get_scalar(f'train/{name}').mean(self.window):.4f}")
         if "train/lr" in hub.log_scalars:

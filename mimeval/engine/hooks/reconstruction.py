@@ -25,8 +25,8 @@ GAP = 2
 class ReconstructionHook(Hook):
     """Every `interval` epochs (iterations with `by_epoch=False`) and at the end: `work_dir/reconstructions/*.png`.
 
-    One row per sample (`num_samples`, spread over the training set): original, then masked and reconstruction for each part.
-    The model has `reconstruct(images [B, 3, H, W] uint8, keys [B, 3]) -> dict(original [B, 3, H, W],
+    One row per sample (`num_samples`, spread over the training set): original, then masked and reconstruction of
+    each part. The model has `reconstruct(images [B, 3, H, W] uint8, keys [B, 3]) -> dict(original [B, 3, H, W],
     masked [B, K, 3, H, W], reconstruction [B, K, 3, H, W])`, floats in 0..1.
 
     Raises:

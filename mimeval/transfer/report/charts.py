@@ -1,4 +1,4 @@
-"""Line charts and strip plots as inline SVG: no library, colours from the page's style sheet, readable without colour."""
+"""Line charts and strip plots as inline SVG: no library, colours from the page's style sheet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """One series: points by rising x. A non-finite y is a gap. ``colour`` is the index of a row, equal in every chart."""
+    """One series: points by rising x, a gap where y is not finite. ``colour``: a row's index, equal in every chart."""
 
     name: str
     points: Sequence[Point]
@@ -35,28 +35,28 @@ class Strip:
     colour: int = 0
 
 
-def line_chart(label: str, lines: Sequence[Line], log: bool = False) -> str:
-    """An SVG of lines over steps. Long series are averaged in buckets, behind them the band from least to greatest value."""
+def line_chart(label: str, lines: Sequence[Line]) -> str:
+    """An SVG of lines over steps. Long series are averaged in buckets, behind them a band from least to greatest."""
     finite = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
-    if log:
-        finite = [(x, y) for x, y in finite if y > 0]
     if not finite:
         return ""
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
     x_axis = _Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    low, high = _padded(min(ys), max(ys), log)
-    y_axis = _Axis(low, high, HEIGHT - BOTTOM, TOP, log)
+    low, high = _padded(min(ys), max(ys))
+    y_axis = _Axis(low, high, HEIGHT - BOTTOM, TOP)
     parts = [_grid(x_axis, y_axis)]
     for line in lines:
         look = f'class="c{line.colour % COLOURS}"' + _dash(line.colour // COLOURS)
-        for piece in _pieces(line.points, log):
+        for piece in _pieces(line.points):
             buckets = _buckets(piece)
             band = [(x, high) for x, _, _, high in buckets] + [(x, low) for x, _, low, _ in reversed(buckets)]
             if len(piece) > len(buckets):
                 parts.append(f'<polygon {look} points="{_path(band, x_axis, y_axis)}"/>')
             if len(buckets) == 1:
                 x, y = x_axis.at(buckets[0][0]), y_axis.at(buckets[0][1])
-                parts.append(f'<circle {look} cx="{x:.1f}" cy="{y:.1f}" r="2.5"><title>{escape(line.name)}</title></circle>')
+                parts.append(
+                    f'<circle {look} cx="{x:.1f}" cy="{y:.1f}" r="2.5"><title>{escape(line.name)}</title></circle>'
+                )
                 continue
             path = _path([(x, mean) for x, mean, _, _ in buckets], x_axis, y_axis)
             parts.append(f'<polyline {look} points="{path}"><title>{escape(line.name)}</title></polyline>')
@@ -70,8 +70,8 @@ def strip_plot(label: str, strips: Sequence[Strip], reference: float | None = No
         return ""
     row, left, right, base = 24, 118, 70, 22
     height = row * len(strips) + base
-    low, high = _padded(min(values), max(values), False, 0.08)
-    axis = _Axis(max(low, 0.0) if min(values) >= 0 else low, high, left, WIDTH - right)
+    low, high = _padded(min(values), max(values), 0.08)
+    axis = _Axis(low, high, left, WIDTH - right)
     bottom = height - base + 2
     parts = []
     for tick in axis.ticks(3):
@@ -90,41 +90,37 @@ def strip_plot(label: str, strips: Sequence[Strip], reference: float | None = No
         places = [axis.at(value) for value in strip.values]
         if len(places) > 1:
             parts.append(f'<line {look} x1="{min(places):.1f}" x2="{max(places):.1f}" y1="{y}" y2="{y}"/>')
-            parts += [f'<line {look} x1="{x:.1f}" x2="{x:.1f}" y1="{y - 5}" y2="{y + 5}"/>' for x in places]
+            parts += [f'<line {look} x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6}" y2="{y + 6}"/>' for x in places]
         mean = sum(places) / len(places)
-        parts.append(f'<circle {look} cx="{mean:.1f}" cy="{y}" r="4"><title>{escape(strip.name)}</title></circle>')
+        parts.append(f'<circle {look} cx="{mean:.1f}" cy="{y}" r="3.5"><title>{escape(strip.name)}</title></circle>')
     return _svg(label, "".join(parts), height)
 
 
-def short(value: float) -> str:
-    """A number for an axis: 12k, 0.25, 1.5e-4."""
+def short(value: float, digits: int = 4) -> str:
+    """A number in a few significant digits: 12k, 0.25, 1.5e-3."""
     size = abs(value)
     if size == 0:
         return "0"
     if size >= 1e6:
-        return f"{value / 1e6:.4g}M"
+        return f"{value / 1e6:.{digits}g}M"
     if size >= 1e4:
-        return f"{value / 1e3:.4g}k"
-    if size < 1e-3:
+        return f"{value / 1e3:.{digits}g}k"
+    if size < 1e-2:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{value:.4g}"
+    return f"{value:.{digits}g}" if size < 1000 else f"{value:.0f}"
 
 
 class _Axis:
-    # Maps low..high to start..end of the picture, linearly or by logarithm.
-    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False) -> None:
-        self.low, self.high, self.start, self.end, self.log = low, high, start, end, log
+    # Maps low..high to start..end of the picture.
+    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        self.low, self.high, self.start, self.end = low, high, start, end
 
     def at(self, value: float) -> float:
-        low, high, value = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
-        share = (value - low) / (high - low) if high > low else 0.5
+        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 4) -> list[float]:
-        if self.log and math.log10(self.high / self.low) >= 2:
-            first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            return [10.0**power for power in range(first, last + 1, max(1, (last - first) // count))]
         span = self.high - self.low
         if span <= 0:
             return [self.low]
@@ -135,9 +131,7 @@ class _Axis:
         return [k * step for k in range(first, first + 2 * count + 3) if k * step <= self.high + 1e-9 * span]
 
 
-def _padded(low: float, high: float, log: bool, share: float = 0.05) -> Point:
-    if log:
-        return low / 1.15, high * 1.15
+def _padded(low: float, high: float, share: float = 0.05) -> Point:
     margin = (high - low) * share or abs(high) * 0.1 or 1.0
     # A quantity that is never negative gets no negative axis.
     return (max(low - margin, 0.0) if low >= 0 else low - margin), high + margin
@@ -156,11 +150,11 @@ def _grid(x_axis: _Axis, y_axis: _Axis) -> str:
     return "".join(parts)
 
 
-def _pieces(points: Sequence[Point], log: bool) -> list[list[Point]]:
+def _pieces(points: Sequence[Point]) -> list[list[Point]]:
     # Runs of drawable points; a NaN must look like a gap, not like a straight line across it.
     pieces: list[list[Point]] = [[]]
     for x, y in points:
-        if math.isfinite(y) and (y > 0 or not log):
+        if math.isfinite(y):
             pieces[-1].append((x, y))
         elif pieces[-1]:
             pieces.append([])

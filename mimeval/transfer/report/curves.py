@@ -1,4 +1,4 @@
-"""Training curves: the JSON lines that mmengine's LocalVisBackend writes to `<run>/<timestamp>/vis_data/scalars.json`."""
+"""Training curves: JSON lines that mmengine's LocalVisBackend writes to `<run>/<timestamp>/vis_data/scalars.json`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 from mimeval.errors import UserError
 
-# What is drawn of a pre-training, in this order: key in the log, title, logarithmic axis.
+# What is drawn of a pre-training, in this order: key in the log, title, the unit in which it is drawn.
 PRETRAIN_CURVES = (
-    ("loss_reconstruction", "Reconstruction loss", False),
-    ("loss_consistency", "Consistency loss", False),
-    ("lr", "Learning rate", False),
-    ("grad_norm", "Gradient norm", False),
+    ("loss_reconstruction", "Reconstruction loss", 1),
+    ("loss_consistency", "Consistency loss", 1),
+    ("lr", "Learning rate", 1),
+    ("grad_norm", "Gradient norm", 1),
+    ("images_per_s", "Images per second", 1),
+    ("peak_bytes", "Peak memory, GiB", 2**30),
 )
 
 
@@ -48,7 +50,7 @@ def _read(path: Path) -> list[dict]:
                 continue  # a run that was stopped, or is still writing, leaves its last line unfinished
             entry = None
         if not isinstance(entry, dict):
-            raise UserError(f"{path}, line {number}: expected one JSON object, found {line[:60]!r}; remove or mend the line.")
+            raise UserError(f"{path}, line {number}: expected one JSON object, found {line[:60]!r}; mend it.")
         entries.append(entry)
     return entries
 

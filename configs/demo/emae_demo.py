@@ -1,0 +1,39 @@
+"""EMAE on the demo set, a minute or two on two CPU cores: the live pre-training of tools/quickstart.sh.
+
+COMMAND   mimeval data demo data/demo && mimeval train configs/demo/emae_demo.py --data data/demo
+hardware  2 CPU cores
+sources   chosen on a split carved from the demo set's training images (checkpoints/README.md)
+expected  see README.md, reproduced by tools/quickstart.sh
+"""
+
+_base_ = ["../_base_/pretrain.py", "../_base_/demo_vit.py"]
+
+model = dict(
+    type="MaskedImageModel",
+    data_preprocessor=_base_.data_preprocessor,
+    backbone=_base_.backbone,
+    masking=dict(type="ParallelMasking", parts=4),
+    decoders=[dict(type="MAEDecoder", embed_dim=32, depth=1, num_heads=2)],
+    targets=[dict(type="PixelTarget", patch_size=4, norm_pix=False)],
+    loss=dict(type="MaskedMSE"),
+    regularizers=[dict(type="SelfConsistency")],
+)
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,
+    dataset=dict(
+        dataset=dict(
+            pipeline=[
+                dict(type="LoadRGB"),
+                dict(type="RandomResizedCrop", size=32, scale=(0.6, 1.0), interpolation="bilinear"),
+                dict(type="PackImages"),
+            ]
+        )
+    ),
+)
+base_lr = 1.5e-2
+param_scheduler = [dict(type="WarmupCosine", warmup=0.1, epochs=2, min_lr=0.0, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=2)
+custom_hooks = [dict(type="ReconstructionHook", interval=1)]

@@ -1,0 +1,36 @@
+"""Fine-tuning on the demo set: mean of the patches, new fc_norm, layer-wise lr decay.
+
+COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks finetune --data data/demo --out work_dirs/demo
+hardware  2 CPU cores, about 30 s a row
+sources   recipe: transfer/finetune_vitb.py without Mixup, CutMix, drop path and flip (a mirrored digit is another one);
+          batch, epochs, rate and layer decay: chosen on 1,000 images carved from train
+expected  see README.md, reproduced by tools/quickstart.sh
+"""
+
+_base_ = ["../transfer/finetune_vitb.py", "../_base_/demo_vit.py"]
+
+protocol = dict(name="finetune_mae_demo")
+model = dict(
+    data_preprocessor=dict(num_classes=10),
+    backbone=dict(_base_.backbone, _delete_=True, out_type="mean", pos_trainable=True),
+    head=dict(num_classes=10, in_channels=96),
+    train_cfg=None,
+)
+crop = dict(type="RandomResizedCrop", size=32, scale=(0.6, 1.0), interpolation="bilinear")
+train_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(dataset=dict(pipeline=[dict(type="LoadRGB"), crop, dict(type="PackImages")])),
+)
+val_dataloader = dict(
+    batch_size=250,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(pipeline=[dict(type="LoadRGB"), dict(type="PackImages")]),
+)
+base_lr = 5e-3
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.8))
+param_scheduler = [dict(type="WarmupCosine", warmup=0.5, min_lr=1e-6, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=3, val_interval=3)
+default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

@@ -1,0 +1,96 @@
+"""`mimeval VERB`: finds the verb's file, reads its arguments, says errors in one sentence. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import mimeval
+from mimeval.errors import UserError
+
+ORDER = "train test inspect convert transfer report tokenize analyze bench data".split()
+
+
+def verbs() -> dict[str, ModuleType]:
+    """Verbs by name: modules of mimeval.cli with NAME, HELP, EXAMPLE, add_arguments(parser) and run(args) -> int."""
+    found = {}
+    for module in pkgutil.iter_modules(importlib.import_module("mimeval.cli").__path__):
+        if module.name != "main":
+            loaded = importlib.import_module(f"mimeval.cli.{module.name}")
+            if hasattr(loaded, "NAME"):
+                found[loaded.NAME] = loaded
+    return dict(sorted(found.items(), key=lambda item: (ORDER + [item[0]]).index(item[0])))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """One sentence, like every other error."""
+        raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; builds without importing torch."""
+    parser = _Parser(
+        prog="mimeval",
+        description="Measure what a masked-image-modeling checkpoint transfers to; pre-train the methods it measures.",
+        epilog="mimeval VERB --help shows a verb's arguments and an example.",
+    )
+    parser.add_argument("--version", action="version", version=f"mimeval {mimeval.__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for name, module in verbs().items():
+        verb = subparsers.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+def sentence(error: UserError) -> str:
+    """The message alone: torch wraps what a data worker raises in the worker's traceback."""
+    text = str(error)
+    if text.startswith("Caught UserError in"):
+        text = text.rsplit("mimeval.errors.UserError: ", 1)[-1]
+    return " ".join(text.split())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb. Exit codes: 0 done, 2 the user can put it right, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = build_parser()
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs():
+            near = difflib.get_close_matches(arguments[0], verbs(), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(verbs())}"
+            raise UserError(f"mimeval has no verb '{arguments[0]}'; {hint}")
+        args = parser.parse_args(arguments)
+        if args.verb is None:
+            parser.print_help()
+            return 0
+        return args.run(args)
+    except UserError as error:
+        if os.environ.get("MIMEVAL_DEBUG"):
+            raise
+        print(f"mimeval: {sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nmimeval: interrupted; train and transfer go on from here with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Arguments that verbs share which run a config; no verb itself."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """CONFIG and what changes it."""
+    parser.add_argument("config", metavar="CONFIG", help="config file, or the name of a shipped one (demo/mae_demo)")
+    parser.add_argument("--work-dir", metavar="DIR", help="where logs and checkpoints go (work_dirs/<config>)")
+    parser.add_argument("--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/, for data_root")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override keys of the config: train_cfg.max_epochs=10; +KEY=VALUE adds a new one",
+    )
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="how processes start")
+
+
+def natural(text: str) -> int:
+    """argparse type: an integer from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 on, found {text}")
+    return value

@@ -1,0 +1,77 @@
+"""`mimeval transfer`: what checkpoints are worth on the tasks of a suite."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mimeval.cli.run_arguments import natural
+
+NAME = "transfer"
+HELP = "run a suite's tasks for checkpoints and for random initialisation; append one record each to DIR/results.jsonl"
+EXAMPLE = "mimeval transfer model.pth --suite configs/suites/demo.py --data data/demo --out work_dirs/model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Checkpoints, the suite, and where to."""
+    parser.add_argument("checkpoints", nargs="*", metavar="CKPT", help="checkpoint files, one row of the table each")
+    parser.add_argument("--suite", default="configs/suites/demo.py", help="which tasks (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results.jsonl, curves and pictures go here")
+    parser.add_argument("--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/ (default: the suite's)")
+    parser.add_argument("--resume", action="store_true", help="go on in DIR; what is finished there is not run again")
+    parser.add_argument("--seed", type=natural, nargs="+", metavar="N", help="seeds to run (default: the suite's)")
+    parser.add_argument("--tasks", type=_names, metavar="A,B", help="only these tasks of the suite")
+    parser.add_argument("--init-names", type=_names, metavar="A,B", help="names of the rows (default: the files' names)")
+    parser.add_argument("--no-random", action="store_true", help="leave out the row of random initialisation")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="ROW=TEXT", help="a remark that every figure of a row carries"
+    )
+    parser.add_argument(
+        "--waive", nargs="+", action="extend", default=[], metavar="KIND:PATTERN",
+        help="let a checkpoint load in part: missing:norm.*, unexpected:..., shape:...; the report says so",
+    )  # fmt: skip
+    parser.add_argument("--trust-pickle", action="store_true", help="read checkpoints that can run code when they are read")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="TASK.KEY=VALUE",
+        help="override keys of a task's config: finetune.train_cfg.max_epochs=1",
+    )  # fmt: skip
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is missing and print the table."""
+    from mimeval.engine.environment import filter_warnings
+
+    filter_warnings()
+    from mimeval.transfer.suite import Request, table, transfer
+
+    request = Request(
+        checkpoints=args.checkpoints,
+        suite=args.suite,
+        out=args.out,
+        data=args.data,
+        resume=args.resume,
+        seeds=args.seed,
+        tasks=args.tasks,
+        init_names=args.init_names,
+        random=not args.no_random,
+        notes=args.note,
+        trust_pickle=args.trust_pickle,
+        waive=args.waive,
+        options=args.cfg_options,
+    )
+    try:
+        records = transfer(request)
+    except KeyboardInterrupt:
+        print(
+            f"\nmimeval: interrupted; finished tasks are kept in {args.out}: run the same command with --resume to go on",
+            file=sys.stderr,
+        )
+        return 130
+    print(table(records))
+    print(f"records: {args.out / 'results.jsonl'}; pictures and curves: mimeval report {args.out}")
+    return 0

@@ -1,0 +1,195 @@
+"""mmengine's Runner with a quiet terminal, whole checkpoints, strict loading and errors that name the config."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner
+import torch
+from mmengine.dist import get_dist_info, master_only
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.utils import apply_to
+
+import mimeval
+from mimeval.checkpoints.state import write_pth
+from mimeval.engine.faults import blame_config
+from mimeval.engine.outputs import WorkDir
+from mimeval.errors import UserError
+from mimeval.registry import OPTIMIZERS
+
+
+class StrictRunner(mmengine.runner.Runner):
+    """A run. `output` is its folder, `rate` the line about its learning rate; both are set by `build_runner`."""
+
+    output: WorkDir | None = None
+    rate: str | None = None
+    started = False
+
+    @property
+    def source(self) -> str | None:
+        """The config file this run was built from."""
+        return self.cfg.filename
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """mmengine's logger; only errors reach the terminal, everything the log file."""
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.ERROR)
+        return logger
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the resolved config to work_dir/config.py."""
+        Path(self.work_dir, "config.py").write_text(self.cfg.pretty_text, encoding="utf-8")
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """mmengine's; a fault is the config's."""
+        with blame_config(self.source):
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: Any) -> Any:
+        """mmengine's; a fault is the config's."""
+        with blame_config(self.source):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """mmengine's; a fault is the config's."""
+        with blame_config(self.source):
+            return super().build_test_loop(loop)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """mmengine's; a fault is the config's."""
+        with blame_config(self.source):
+            name = optim_wrapper.get("optimizer", {}).get("type") if isinstance(optim_wrapper, dict) else None
+            if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+                # mmengine would say that None is not callable.
+                raise KeyError(f"{name} is not in the mimeval::optimizer registry")
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """mmengine's; a fault is the config's."""
+        with blame_config(self.source):
+            return super().build_param_scheduler(scheduler)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """mmengine's; notes that a step was made, after which a failing run keeps its folder."""
+        super().call_hook(fn_name, **kwargs)
+        self.started |= fn_name == "after_train_iter"
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool = True,
+        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+    ) -> dict:
+        """Load a whole model's state.
+
+        Raises:
+            UserError: the file cannot be read, or its names or shapes are not exactly the model's.
+        """
+        try:
+            return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"checkpoint {filename}: expected the very parameters of {self.model_name} in {self.source}; {reason}; "
+                "to start from a pre-trained backbone set model.backbone.init_cfg instead"
+            ) from error
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue from a checkpoint of this runner.
+
+        Raises:
+            UserError: it cannot be read, is of another model, holds weights only, or was made with another seed.
+        """
+        configured = self.seed
+        try:
+            super().resume(filename, *args, **kwargs)
+        except KeyError as error:
+            raise UserError(
+                f"--resume {filename}: expected a checkpoint that a run wrote, found one without {error}; "
+                "weights alone cannot be resumed"
+            ) from error
+        if self.seed != configured:
+            raise UserError(
+                f"--resume {filename}: it was made with seed {self.seed}, this run has seed {configured}; "
+                f"add --seed {self.seed}, so that samples and masks go on as they were"
+            )
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """mmengine's checkpoint, written to a temporary name and renamed.
+
+        Raises:
+            UserError: the folder cannot be written, or is not a local one.
+        """
+        if file_client_args is not None or backend_args is not None:
+            raise UserError(
+                "default_hooks.checkpoint: checkpoints are written to local folders only; remove backend_args"
+            )
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        done = dict(epoch=self.epoch + 1, iter=self.iter) if by_epoch else dict(epoch=self.epoch, iter=self.iter + 1)
+        checkpoint = {
+            "meta": {
+                **done,
+                **(meta or {}),
+                "cfg": self.cfg.pretty_text,
+                "seed": self.seed,
+                "experiment_name": self.experiment_name,
+                "time": time.strftime("%Y%m%d_%H%M%S"),
+                "mimeval_version": mimeval.__version__,
+                "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", {}),
+            },
+            "state_dict": model.state_dict(),
+            "message_hub": self.message_hub.state_dict(),
+        }
+        if save_optimizer:
+            checkpoint["optimizer"] = self.optim_wrapper.state_dict()
+        if save_param_scheduler and self.param_schedulers is not None:
+            checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in self.param_schedulers]
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        checkpoint = apply_to(checkpoint, torch.is_tensor, lambda tensor: tensor.cpu())
+        write_pth(Path(out_dir, filename), checkpoint)
+
+    def train(self) -> torch.nn.Module:
+        """Train; if the user is at fault before the first step, the work dir is left as it was."""
+        with undone_on_fault(self.output, self.visualizer.close, lambda: not self.started):
+            return super().train()
+
+    def test(self) -> dict:
+        """Test; returns metrics by name. The work dir is left as it was if the user is at fault."""
+        with undone_on_fault(self.output, self.visualizer.close, True):
+            return super().test()
+
+
+@contextmanager
+def undone_on_fault(
+    output: WorkDir | None, close: Callable[[], None], wanted: bool | Callable[[], bool]
+) -> Iterator[None]:
+    """Empty the work dir again if the user is at fault inside; `close` ends what writes to it, such as TensorBoard."""
+    try:
+        yield
+    except UserError:
+        if output is not None and (wanted() if callable(wanted) else wanted):
+            close()
+            if get_dist_info()[0] == 0:
+                output.discard()
+        raise

@@ -1,0 +1,67 @@
+"""What is found out before hours are spent: whether each checkpoint fits each backbone, and whether the data is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mimeval.checkpoints.load import load_backbone
+from mimeval.engine.faults import blame_config
+from mimeval.errors import UserError
+from mimeval.registry import MODELS
+
+LOADERS = ("train_dataloader", "val_dataloader")
+
+
+def check_checkpoints(cfgs: Iterable[Config]) -> None:
+    """Loads each checkpoint into each backbone that it is meant for, strictly, and throws the result away.
+
+    Raises:
+        UserError: a backbone cannot be built, or a checkpoint does not fit one.
+    """
+    init_default_scope("mimeval")
+    done = set()
+    for cfg in cfgs:
+        backbone = cfg.model.backbone.to_dict()
+        identity = json.dumps(backbone, sort_keys=True, default=repr)
+        init = backbone.pop("init_cfg", None)
+        if init is None or identity in done:
+            continue
+        done.add(identity)
+        with blame_config(cfg.filename):
+            model = MODELS.build(backbone)
+        load_backbone(model, init["checkpoint"], init["waive"], init["trust_pickle"])
+
+
+def check_data(cfgs: Iterable[Config]) -> None:
+    """Looks for every folder and annotation file that the tasks read.
+
+    Raises:
+        UserError: one is missing or empty.
+    """
+    for cfg in cfgs:
+        for loader in LOADERS:
+            for key, path in _places(cfg[loader].dataset):
+                hint = "give the folder that contains imagenet/, coco/ and ade20k/ with --data"
+                where = f"data of {cfg.protocol.task} ({loader}, {key})"
+                if not path.exists():
+                    raise UserError(f"{where}: expected {path}, found nothing there; {hint}.")
+                if path.is_dir() and not any(path.iterdir()):
+                    raise UserError(f"{where}: expected files in {path}, found an empty folder; {hint}.")
+
+
+def _places(dataset: Any) -> Iterator[tuple[str, Path]]:
+    """Paths in a dataset's config: ours (folder), mmdet's and mmseg's (ann_file, data_prefix), below its data_root."""
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    root = Path(dataset.get("data_root") or "")
+    for key in ("folder", "ann_file"):
+        if dataset.get(key):
+            yield key, root / dataset[key]
+    for key, prefix in (dataset.get("data_prefix") or {}).items():
+        yield f"data_prefix.{key}", root / prefix

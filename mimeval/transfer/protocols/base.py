@@ -1,0 +1,135 @@
+"""What the five protocols share: what they return, how a model is trained and evaluated, what is said about its features.
+
+A protocol is a module with METRIC, VERSION (raised whenever the same config would give another figure) and
+`run(cfg, prefix) -> Outcome`; `cfg` is a resolved task config whose work_dir receives curves and pictures, `prefix` stands before
+every line of progress.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from mimeval.engine.memory import peak_bytes, reset_peak
+from mimeval.engine.runner import build_runner
+from mimeval.errors import UserError
+
+PICTURES = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished protocol: its figures in percent, and what of the backbone they were read from."""
+
+    value: float
+    metrics: dict[str, float]
+    images_seen: int
+    peak_bytes: int
+    features: dict[str, Any]
+    load: dict[str, Any] | None
+    selection: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model after its last epoch, and the figures of its only counted evaluation."""
+
+    model: nn.Module
+    dataset: Any
+    metrics: dict[str, float]
+    images_seen: int
+    peak_bytes: int
+
+    def predictions(self, count: int = PICTURES) -> Iterator[Any]:
+        """Data samples with truth and prediction, of images spread evenly over the evaluation set."""
+        self.model.eval()
+        total = len(self.dataset)
+        for index in sorted({place * total // count for place in range(count)}):
+            yield self.model.test_step(pseudo_collate([self.dataset[index]]))[0]
+
+
+class _LastMetrics(Hook):
+    metrics: dict[str, float] | None = None
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        self.metrics = metrics
+
+
+def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
+    """Trains a task config and evaluates the last weights; leaves mmengine's logs and scalars.json in its work_dir.
+
+    Raises:
+        UserError: the config cannot be built, its checkpoint does not fit, its data cannot be read, or its loss is not finite.
+    """
+    cfg.custom_hooks = [
+        *(hook for hook in cfg.get("custom_hooks") or [] if hook["type"] != "ProgressHook"),
+        dict(type="ProgressHook", prefix=prefix),
+    ]
+    cfg.visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+    reset_peak()
+    # pycocotools prints; progress goes to stderr.
+    with contextlib.redirect_stdout(_Nowhere()):
+        runner = build_runner(cfg)
+        last = _LastMetrics()
+        runner.register_hook(last)
+        runner.train()
+    hub = runner.message_hub
+    peak = peak_bytes()
+    if "train/peak_bytes" in hub.log_scalars:
+        peak = max(peak, int(hub.get_scalar("train/peak_bytes").data[0].max()))
+    if last.metrics is None:
+        raise UserError(f"config {cfg.filename}: it trains but never evaluates; set val_dataloader, val_evaluator and val_cfg.")
+    return Trained(
+        model=runner.model.module if is_model_wrapper(runner.model) else runner.model,
+        dataset=runner.val_dataloader.dataset,
+        metrics={name: float(value) for name, value in last.metrics.items()},
+        images_seen=int(hub.get_info("images_seen")),
+        peak_bytes=peak,
+    )
+
+
+class _Nowhere:
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def describe_features(model: nn.Module) -> dict[str, Any]:
+    """Tokens and norm that are read from the backbone, whether it is frozen, its patch and its blocks."""
+    backbone: Any = model.backbone
+    neck = getattr(model, "neck", None)
+    out_type = backbone.out_type
+    tokens = {"tokens": getattr(neck, "tokens", "all"), "maps": "patches"}.get(out_type, out_type)
+    norm = {"mean": "fc_norm", "maps": "tap_norms" if getattr(backbone, "tap_norms", None) else "none"}.get(out_type, "norm")
+    return {
+        "tokens": tokens,
+        "norm": norm,
+        "taps": list(getattr(backbone, "taps", None) or []),
+        "frozen": bool(getattr(backbone, "frozen", False)),
+        "patch_size": getattr(backbone, "patch_size", None),
+    }
+
+
+def describe_load(model: nn.Module) -> dict[str, Any] | None:
+    """What loading the checkpoint did, short enough for a record; None for random initialisation."""
+    report = getattr(model.backbone, "load_report", None)
+    if report is None:
+        return None
+    return {
+        "family": report.family,
+        "architecture": str(report.architecture),
+        "loaded": f"{len(report.loaded)} of {report.total_tensors} tensors",
+        "fresh": dict(report.fresh),
+        "transformations": list(report.transformations),
+        "waived": {waiver: list(names) for waiver, names in report.waived.items()},
+    }

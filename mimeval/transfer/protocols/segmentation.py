@@ -1,0 +1,28 @@
+"""Semantic segmentation: UperNet on ADE20K-format data, mean intersection over union of the classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mimeval.transfer.pictures import save_label_maps
+from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load, train_and_evaluate
+
+METRIC = "mIoU"
+VERSION = 1
+
+
+def run(cfg: Config, prefix: str) -> Outcome:
+    """Trains the segmentor and reports mIoU after the last iteration, each label map at its own size."""
+    trained = train_and_evaluate(cfg, prefix)
+    save_label_maps(trained.predictions(), Path(cfg.work_dir, "predictions"))
+    return Outcome(
+        value=trained.metrics["mIoU"],
+        metrics=trained.metrics,
+        images_seen=trained.images_seen,
+        peak_bytes=trained.peak_bytes,
+        features=describe_features(trained.model),
+        load=describe_load(trained.model),
+        selection="last iteration",
+    )
