@@ -13,6 +13,7 @@ from types import ModuleType
 
 import mimeval
 from mimeval.errors import UserError
+from mimeval.quiet import filter_warnings
 
 ORDER = "train test inspect convert transfer report tokenize analyze bench data".split()
 
@@ -77,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.verb is None:
             parser.print_help()
             return 0
+        filter_warnings()
         return args.run(args)
     except UserError as error:
         if os.environ.get("MIMEVAL_DEBUG"):

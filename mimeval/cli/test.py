@@ -23,15 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print one metric per line."""
-    from mimeval.engine.environment import filter_warnings
-
-    filter_warnings()
     import torch.distributed as dist
     from mmengine.dist import is_main_process
 
     from mimeval.engine.config import load_config
-    from mimeval.engine.runner import RUN_KEYS, build_runner, prepare, as_test
+    from mimeval.engine.environment import setup_environment
+    from mimeval.engine.runner import RUN_KEYS, as_test, build_runner, prepare
 
+    setup_environment()
     cfg = load_config(args.config, args.cfg_options, args.data, RUN_KEYS)
     prepare(cfg, work_dir=args.work_dir, launcher=args.launcher)
     as_test(cfg, args.checkpoint)

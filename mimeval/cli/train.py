@@ -29,14 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then leave the process group."""
-    from mimeval.engine.environment import filter_warnings
-
-    filter_warnings()
     import torch.distributed as dist
 
     from mimeval.engine.config import load_config
+    from mimeval.engine.environment import setup_environment
     from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
 
+    setup_environment()
     cfg = load_config(args.config, args.cfg_options, args.data, RUN_KEYS)
     prepare(
         cfg,

@@ -6,27 +6,16 @@ import functools
 import logging
 import math
 import os
-import warnings
 from pathlib import Path
+from typing import Any
 
-# Their deprecations and advice are about their own code; what a user can act on reaches him as a UserError.
-THIRD_PARTY = (
-    "mmengine mmcv mmdet mmseg mmpretrain timm torch torchvision numpy scipy sklearn matplotlib PIL cv2 "
-    "imgaug imaug skimage pycocotools mlxtend tensorboard google pkg_resources transformers huggingface_hub"
-).split()
+import mmengine.logging
+import torch
+from mmengine.logging import MMLogger
 
-
-def filter_warnings() -> None:
-    """Keep warnings of third-party packages off the terminal; those of mimeval stay."""
-    for package in THIRD_PARTY:
-        warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
-    # Warned with a stack level that points into our call, so that the module filter above does not see them.
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step\\(\\).*before.*optimizer.step\\(\\).*")
-    warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator.*")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for package in THIRD_PARTY:
-        logging.getLogger(package).setLevel(logging.ERROR)
+from mimeval.checkpoints.state import install_safe_loader
+from mimeval.engine import mmcv_ops
+from mimeval.quiet import filter_warnings
 
 
 def usable_cores() -> int:
@@ -41,15 +30,21 @@ def usable_cores() -> int:
     return cores
 
 
+def _log_instead_of_printing() -> None:
+    # Without a logger mmengine prints, debug messages too: each mm* package says at import that it lacks OneDL.
+    plain = mmengine.logging.print_log
+
+    def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+        plain(msg, "current" if logger is None else logger, level)
+
+    mmengine.logging.print_log = print_log
+
+
 @functools.cache
 def setup_environment() -> None:
     """Do all of it, once per process."""
     filter_warnings()
-    import torch
-    from mmengine.logging import MMLogger
-
-    from mimeval.checkpoints.state import install_safe_loader
-    from mimeval.engine import mmcv_ops
+    _log_instead_of_printing()
 
     if "OMP_NUM_THREADS" not in os.environ:
         # Ranks on one machine share its cores; torch alone would start as many threads in each as there are cores.

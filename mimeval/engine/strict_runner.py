@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.utils import apply_to
 
 import mimeval
-from mimeval.checkpoints.state import write_pth
+from mimeval.checkpoints.state import read_file, write_pth
 from mimeval.engine.faults import blame_config
 from mimeval.engine.outputs import WorkDir
 from mimeval.errors import UserError
@@ -83,26 +83,30 @@ class StrictRunner(mmengine.runner.Runner):
         super().call_hook(fn_name, **kwargs)
         self.started |= fn_name == "after_train_iter"
 
-    def load_checkpoint(
-        self,
-        filename: str,
-        map_location: Any = "cpu",
-        strict: bool = True,
-        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
-    ) -> dict:
-        """Load a whole model's state.
+    def load_checkpoint(self, filename: str, map_location: Any = "cpu", **_: Any) -> dict:
+        """Load a whole model's state, and return what else the file holds.
 
         Raises:
             UserError: the file cannot be read, or its names or shapes are not exactly the model's.
         """
+        checkpoint = read_file(filename, map_location=map_location)
+        if not isinstance(checkpoint, dict):
+            raise UserError(f"checkpoint {filename}: expected a dictionary, found a {type(checkpoint).__name__}")
+        if isinstance(checkpoint.get("meta"), dict):
+            checkpoint["meta"].pop("config", None)  # mmengine's resume would run it as Python
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
         try:
-            return super().load_checkpoint(filename, map_location, strict, list(revise_keys))
-        except RuntimeError as error:
+            model.load_state_dict(checkpoint.get("state_dict", checkpoint))
+        except (RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"checkpoint {filename}: expected the very parameters of {self.model_name} in {self.source}; {reason}; "
                 "to start from a pre-trained backbone set model.backbone.init_cfg instead"
             ) from error
+        self._has_loaded = True
+        self.logger.info(f"Loaded {filename}")
+        return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Continue from a checkpoint of this runner.

@@ -103,7 +103,7 @@ def test_gradient_checkpointing_gives_equal_gradients():
     for grad_checkpointing in (False, True):
         model = swin(out_type="mean", grad_checkpointing=grad_checkpointing, drop_path_rate=0.5)
         runs = []
-        model.layers[0].blocks[0].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        model.layers[0].blocks[0].register_forward_pre_hook(lambda *_, runs=runs: runs.append(1))
         torch.manual_seed(3)
         model(images())[0].square().mean().backward()
         assert len(runs) == 1 + grad_checkpointing  # once more in the backward pass
@@ -193,11 +193,9 @@ def test_settings_that_make_no_sense(settings, message):
         SwinTransformer(**{"arch": ARCH, **settings})
 
 
-def test_bf16_autocast_stays_close_and_compiles_as_one_graph():
+def test_bf16_autocast_stays_close():
     model = swin(tap_norm=True).eval()
     exact = model(images(125, 150))
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    assert all(torch.equal(ours, map_) for ours, map_ in zip(compiled(images(125, 150)), exact, strict=True))
     with torch.autocast("cpu", torch.bfloat16):
         for ours, expected in zip(model(images(125, 150)), exact, strict=True):
             assert (ours - expected).abs().max() < 0.05 * expected.abs().max()

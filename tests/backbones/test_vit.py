@@ -145,7 +145,7 @@ def test_gradient_checkpointing_gives_equal_gradients():
         for grad_checkpointing in (False, True):
             model = vit(grad_checkpointing=grad_checkpointing, drop_path_rate=0.5, **settings)
             runs = []
-            model.blocks[0].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+            model.blocks[0].register_forward_pre_hook(lambda *_, runs=runs: runs.append(1))
             torch.manual_seed(3)
             model(images())[0].square().mean().backward()
             assert len(runs) == 1 + grad_checkpointing  # once more in the backward pass
@@ -343,9 +343,9 @@ def test_bf16_autocast_stays_close_and_trains(settings):
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
 
 
-@pytest.mark.parametrize("settings", VARIANTS, ids=lambda s: s.get("rel_pos", "plain"))
+@pytest.mark.parametrize("settings", [{}, dict(out_type="maps", rel_pos="decomposed", window_size=3)])
 def test_compiles_as_one_graph(settings):
-    model = vit(**settings).eval()
+    model = vit(dict(embed_dim=32, depth=1, num_heads=4), **settings).eval()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     for ours, expected in zip(compiled(images(40, 24)), model(images(40, 24)), strict=True):
         assert torch.equal(ours, expected)

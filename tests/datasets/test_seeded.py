@@ -38,7 +38,9 @@ def loaded(workers=0, batch_size=3, epoch=0, dataset=None):
     keyed = KeyedSampler(dataset, seed=5)
     keyed.set_epoch(epoch)
     loader = DataLoader(dataset, batch_size, sampler=keyed, num_workers=workers, collate_fn=pseudo_collate)
-    batches = [(x, sample) for batch in loader for x, sample in zip(batch["inputs"], batch["data_samples"], strict=True)]
+    batches = [
+        (x, sample) for batch in loader for x, sample in zip(batch["inputs"], batch["data_samples"], strict=True)
+    ]
     return {sample.sample_key: x for x, sample in batches}
 
 

@@ -78,7 +78,9 @@ def test_a_dead_key_is_refused_and_a_near_one_suggested(tmp_path):
 
 
 def test_variables_do_their_work_and_go(tmp_path):
-    path = write(tmp_path, base="size = 8\nwidth = 4", run="_base_ = 'base.py'\nmodel = dict(a=_base_.size, b={{_base_.width}})")
+    path = write(
+        tmp_path, base="size = 8\nwidth = 4", run="_base_ = 'base.py'\nmodel = dict(a=_base_.size, b={{_base_.width}})"
+    )
     cfg = load_config(path, known_keys=KEYS)
     assert cfg.model == dict(a=8, b=4) and "size" not in cfg and "width" not in cfg
 
@@ -97,7 +99,8 @@ def test_data_root_moves_everything_that_lies_below_it(tmp_path):
     text = """
 data_root = 'data/'
 model = dict(name='data/is not a path')
-train_dataloader = dict(dataset=dict(data_root=data_root, parts=[dict(ann=data_root + 'coco/a.json'), ('x', data_root)]))
+train_dataloader = dict(dataset=dict(data_root=data_root, parts=[
+    dict(ann=data_root + 'coco/a.json'), ('x', data_root)]))
 val_evaluator = [dict(ann_file=data_root + 'coco/b.json', other='database')]
 """
     cfg = load_config(write(tmp_path, run=text), data=str(tmp_path), known_keys=KEYS)
@@ -167,7 +170,10 @@ def test_options(cfg, option, path, value):
         ("=3", "expected key=value"),
         ("model..a=3", "expected key=value"),
         ("lrr=1", "no key 'lrr'; did you mean lr"),
-        ("model.backbone.arhc=x", r"no key 'model.backbone.arhc'; did you mean model.backbone.arch\?; .*\+model.backbone"),
+        (
+            "model.backbone.arhc=x",
+            r"no key 'model.backbone.arhc'; did you mean model.backbone.arch\?; .*\+model.backbone",
+        ),
         ("model.backbon.arch=x", "no key 'model.backbon'; did you mean model.backbone"),
         ("zzz=1", "keys there: betas, epochs"),
         ("lr.base=1", "'lr' is 0.001 in the config, which has no key 'base'"),

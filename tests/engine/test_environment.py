@@ -10,8 +10,9 @@ import pytest
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mimeval.engine import environment
-from mimeval.engine.environment import filter_warnings, setup_environment, usable_cores
+from mimeval.engine.environment import setup_environment, usable_cores
 from mimeval.errors import UserError
+from mimeval.quiet import filter_warnings
 
 
 def test_third_party_warnings_are_filtered_and_ours_are_not():
@@ -40,6 +41,7 @@ def test_checkpoints_are_read_by_the_safe_loader_afterwards():
 
 
 def test_the_terminal_stays_quiet_while_everything_is_imported():
-    code = "import mimeval.engine.environment as e; e.setup_environment(); import mmdet.models, mmseg.models, mmpretrain.models"
+    code = "import mimeval.engine.environment as e; e.setup_environment(); "
+    code += "import mmdet.datasets, mmseg.datasets, mmpretrain.datasets, mmdet.models"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

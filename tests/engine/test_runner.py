@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from mimeval.checkpoints.state import read_file
 from mimeval.engine.config import load_config
-from mimeval.engine.runner import RUN_KEYS, build_runner, prepare, as_test
+from mimeval.engine.runner import RUN_KEYS, as_test, build_runner, prepare
 from mimeval.errors import UserError
 
 

@@ -69,10 +69,13 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
     Raises:
         UserError: the config cannot be built, its checkpoint does not fit, its data cannot be read, or its loss is not finite.
     """
-    cfg.custom_hooks = [
-        *(hook for hook in cfg.get("custom_hooks") or [] if hook["type"] != "ProgressHook"),
-        dict(type="ProgressHook", prefix=prefix),
-    ]
+    # The line of a suite says which of its tasks is running.
+    hooks = [*(cfg.get("custom_hooks") or []), *(cfg.get("default_hooks") or {}).values()]
+    progress = [hook for hook in hooks if hook["type"] == "ProgressHook"]
+    for hook in progress:
+        hook.prefix = prefix
+    if not progress:
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="ProgressHook", prefix=prefix)]
     cfg.visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
     reset_peak()
     # pycocotools prints; progress goes to stderr.

@@ -181,7 +181,7 @@ def _dash(index: int) -> str:
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
-def _clipped(name: str, most: int = 18) -> str:
+def _clipped(name: str, most: int = 17) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 

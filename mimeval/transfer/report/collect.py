@@ -64,7 +64,10 @@ def collect(folder: Path) -> Collected:
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        records = read(folder)
+        try:
+            records = read(folder)
+        except OSError as error:
+            raise UserError(f"{folder / RESULTS} cannot be read: {error.strerror}; change its permissions.") from error
     notes += [str(warning.message) for warning in caught]
     if not records:
         raise UserError(
@@ -75,8 +78,8 @@ def collect(folder: Path) -> Collected:
     current, superseded = _newest(records)
     if superseded:
         notes.append(
-            f"{len(superseded)} of {len(records)} records are of an earlier checkpoint, configuration or run of the same "
-            f"row and task; the latest counts, all are kept in {RESULTS}."
+            f"{len(superseded)} of {len(records)} records are of an earlier checkpoint, configuration or run of the "
+            f"same row and task; the latest counts, all are kept in {RESULTS}."
         )
     artifacts = _artifacts(folder, current, notes)
     return Collected(folder, current, superseded, _pretraining(folder, notes), artifacts, notes)
@@ -129,11 +132,10 @@ def _artifacts(folder: Path, records: list[Record], notes: list[str]) -> list[Ar
     for record in records:
         place = (folder / record.artifacts).resolve()
         # A results file may come from somebody else: what it names outside its own folder is not embedded.
-        if not record.artifacts or not place.is_relative_to(folder.resolve()):
-            if record.artifacts:
-                notes.append(
-                    f"{record.init}, {record.task}: {record.artifacts} lies outside the results folder and is not shown."
-                )
+        if not place.is_relative_to(folder.resolve()):
+            notes.append(
+                f"{record.init}, {record.task}: {record.artifacts} is outside the results folder and not shown."
+            )
             continue
         key = record.task, record.init
         own = runs.setdefault(key, [])

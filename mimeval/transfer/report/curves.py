@@ -39,7 +39,10 @@ def read_runs(folder: Path) -> list[Run]:
 
 def _read(path: Path) -> list[dict]:
     entries = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; change its permissions or remove it.") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -8,15 +8,15 @@ from html import escape
 
 from mimeval.transfer.report import words
 from mimeval.transfer.report.charts import COLOURS, MOST_POINTS, Line, Strip, line_chart, short, strip_plot
-from mimeval.transfer.report.collect import PRETRAIN, Artifacts, Collected, Pretraining
+from mimeval.transfer.report.collect import PRETRAIN, Collected, Pretraining
 from mimeval.transfer.report.curves import PRETRAIN_CURVES
 from mimeval.transfer.report.pictures import Picture
 from mimeval.transfer.report.table import RANDOM, TITLES, Table
 
 LOSS = "loss"
 BAND = (
-    f"Horizontal: steps. Curves of more than {MOST_POINTS} points are averaged; the band behind them spans the least and "
-    "greatest of the averaged points. Figures beside names are last values, averaged over seeds."
+    f"Horizontal: steps. Curves of more than {MOST_POINTS} points are averaged; the band behind them spans the least "
+    "and greatest of the averaged points. Figures beside names are last values, averaged over seeds."
 )
 # What stands in the prediction pictures of a task (mimeval/transfer/pictures.py draws them).
 CLASSES = "The predicted class and, in brackets, the true one; green is right, red is wrong."
@@ -30,10 +30,12 @@ DRAWN = {
 
 
 def results(table: Table) -> str:
-    """One strip plot per column: every run a tick, the mean a dot, random's mean a dashed line."""
+    """One strip plot per column that several rows have: ticks for runs, a dot for the mean, a dashed line at random."""
     charts = []
     for index, column in enumerate(table.columns):
         cells = {row: table.cells[row][index] for row in table.rows}
+        if sum(bool(cell.values) for cell in cells.values()) < 2:
+            continue
         strips = [
             Strip(row, cell.values, " ".join(filter(None, [cell.value_text, cell.spread_text])), colour)
             for colour, (row, cell) in enumerate(cells.items())
@@ -42,7 +44,12 @@ def results(table: Table) -> str:
         random = cells.get(RANDOM)
         label = f"{name}: " + ", ".join(f"{strip.name} {strip.text}" for strip in strips)
         charts.append((name, strip_plot(label, strips, random.mean if random and random.values else None), ""))
-    return _charts(charts)
+    if not charts:
+        return ""
+    return _charts(charts) + (
+        '<p class="small soft">One tick per seed, the dot is their mean, the dashed line is the random row. '
+        "Each plot has its own scale.</p>"
+    )
 
 
 def curves(found: Collected, table: Table) -> str:
@@ -121,11 +128,12 @@ def predictions(found: Collected, table: Table) -> str:
     parts = []
     for task in words.distinct(artifacts.task for artifacts in found.artifacts):
         own = [entry for entry in found.artifacts if entry.task == task and entry.predictions.pictures]
-        own.sort(key=lambda artifacts: table.rows.index(artifacts.init))
         if own:
             most = max((entry.predictions for entry in own), key=lambda gallery: gallery.total)
-            some = f"{len(most.pictures)} of {most.total} pictures, evenly spaced."
-            shown = "".join(_row_of(artifacts, table) for artifacts in own)
+            some = f"{len(most.pictures)} of {most.total} pictures."
+            by_row = {entry.init: entry.predictions.pictures for entry in own}
+            # A row without pictures keeps its place, so that a column is the same row in every task.
+            shown = "".join(_row_of(task, row, by_row.get(row, ()), table) for row in table.rows)
             parts.append(
                 f'<h3>{escape(TITLES.get(task, task))}</h3><p class="small soft">{DRAWN.get(task, "")} {some}</p>'
                 f'<div class="gallery">{shown}</div>'
@@ -133,16 +141,14 @@ def predictions(found: Collected, table: Table) -> str:
     return "".join(parts) or '<p class="soft">No predictions were found in this folder.</p>'
 
 
-def _row_of(artifacts: Artifacts, table: Table) -> str:
-    name = escape(artifacts.init)
-    pictures = artifacts.predictions.pictures
-    images = "".join(_image(p, f"{artifacts.init}, {artifacts.task}: picture {p.title}") for p in pictures)
+def _row_of(task: str, row: str, pictures: Sequence[Picture], table: Table) -> str:
+    title = f'<figcaption class="title">{swatch(table.rows.index(row))}{escape(row)}</figcaption>'
+    if not pictures:
+        return f'<figure>{title}<span class="absent">no pictures</span></figure>'
+    images = "".join(_image(picture, f"{row}, {task}: picture {picture.title}") for picture in pictures)
     # Pictures are never enlarged: small ones stand side by side.
     side = 0.8 * min(max(picture.width for picture in pictures), 260)
-    return (
-        f'<figure><figcaption class="title">{swatch(table.rows.index(artifacts.init))}{name}</figcaption>'
-        f'<div class="prints" style="--print:{side:.0f}px">{images}</div></figure>'
-    )
+    return f'<figure>{title}<div class="prints" style="--print:{side:.0f}px">{images}</div></figure>'
 
 
 def _captioned(picture: Picture, text: str) -> str:

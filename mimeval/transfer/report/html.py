@@ -35,10 +35,13 @@ def render(found: Collected, table: Table) -> str:
     body = "".join(
         f'<section id="{_anchor(name)}"><h2>{name}</h2>{content}</section>' for name, content in sections if content
     )
+    links = "".join(f'<a href="#{_anchor(name)}">{name}</a>' for name, content in sections if content)
+    header = _header(title, found, table)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{style}</style></head>\n<body>{_header(title, found, table)}<main>{body}</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>\n{style}</style></head>\n"
+        f'<body>{header}<nav aria-label="Sections">{links}</nav><main>{body}</main></body></html>\n'
     )
 
 
@@ -62,7 +65,8 @@ def _results(table: Table) -> str:
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
     notes = "".join(f'<li id="note-{mark}">{escape(text)}</li>' for mark, text in enumerate(table.footnotes, 1))
     return (
-        f'<div class="scroll"><table class="results"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<div class="scroll"><table class="results"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
         + (f'<ol class="notes">{notes}</ol>' if notes else "")
         + f'<p class="small soft">{escape(words.legend(table))}</p>'
     )
@@ -98,11 +102,7 @@ def _comparison(table: Table) -> str:
     sentences = "".join(
         f"<li><strong>{escape(row)}</strong> is {escape(text)}</li>" for row, text in words.verdicts(table)
     )
-    plot = figures.results(table) + (
-        '<p class="small soft">One tick per seed, the dot is their mean, the dashed line is the random row. '
-        "Each plot has its own scale.</p>"
-    )
-    return (f"<ul>{sentences}</ul>" if sentences else "") + plot
+    return (f"<ul>{sentences}</ul>" if sentences else "") + figures.results(table)
 
 
 def _provenance(found: Collected) -> str:

@@ -54,7 +54,9 @@ def read_pictures(folder: Path, most: int) -> Gallery:
         if not content.startswith(SIGNATURE) or len(content) < 45 or b"IEND" not in content[-12:]:
             faults.append(f"{path.name} in {folder.name} is no whole PNG file and is left out.")
             continue
-        pictures.append(Picture(path.stem, int.from_bytes(content[16:20]), int.from_bytes(content[20:24]), content))
+        pictures.append(
+            Picture(path.stem, int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"), content)
+        )
     return Gallery(pictures, len(paths), faults)
 
 

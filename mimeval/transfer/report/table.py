@@ -92,7 +92,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """``cells[row][column]``; ``row_marks``: notes that hold for a whole row; ``footnotes[mark - 1]``: a note's text."""
+    """``cells[row][column]``; ``row_marks``: notes on a whole row; ``footnotes[mark - 1]``: a note's text."""
 
     rows: list[str]
     columns: list[Column]

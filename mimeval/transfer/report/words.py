@@ -13,8 +13,8 @@ from mimeval.transfer.report.table import RANDOM, TITLES, Column, Table
 from mimeval.transfer.results import Record
 
 NORMALISED = (
-    "Targets are normalised pixels: a prediction says nothing about a patch's mean and contrast, so each hidden patch is "
-    "drawn with its true mean and contrast. Pictures look better than the prediction is."
+    "Targets are normalised pixels: a prediction says nothing about a patch's mean and contrast, so each hidden patch "
+    "is drawn with its true mean and contrast. Pictures look better than the prediction is."
 )
 NOT_NORMALISED = "Targets are raw pixels: hidden patches are drawn exactly as predicted."
 UNKNOWN_TARGET = (
@@ -99,8 +99,8 @@ def legend(table: Table) -> str:
         parts.append("Signed: the difference to the random row, taken before rounding.")
     if table.several_seeds():
         parts.append(
-            "±: the sample standard deviation s over n seeds; a difference counts as more than the spread if it exceeds "
-            "√(s² + s²) of the two rows."
+            "±: the sample standard deviation s over n seeds; a difference counts as more than the spread if it "
+            "exceeds √(s² + s²) of the two rows."
         )
     return " ".join(parts)
 
@@ -113,8 +113,8 @@ def conclusions(found: Collected, table: Table) -> list[str]:
     if demo:
         points.append(
             "The demo set is a test of the pipe, not a benchmark: small composites of handwritten digits on two "
-            "photographs. Its figures show that the path from images to this table works, and say nothing about how methods "
-            "rank on real data."
+            "photographs. Its figures show that the path from images to this table works, and say nothing about how "
+            "methods rank on real data."
         )
     points.append(
         "Figures may be compared within a column: one task, one version of one protocol. They may not be compared with "
@@ -135,10 +135,10 @@ def conclusions(found: Collected, table: Table) -> list[str]:
         points.append("There is no random row, so nothing here says what the checkpoints add to an untrained backbone.")
     selections = distinct(f"{TITLES.get(r.task, r.task)}: {r.selection}" for r in records if r.selection)
     if selections:
-        points.append(f"What is reported was chosen so: {'; '.join(selections)}.")
+        points.append(f"How the reported weights and settings were chosen: {'; '.join(selections)}.")
     missing = [f"{row}: {', '.join(names)}" for row, names in _missing(table).items() if names]
     if missing:
-        points.append(f"Not run: {'; '.join(missing)}.")
+        points.append(f"Not run for {'; for '.join(missing)}.")
     return points + found.notes
 
 
@@ -219,14 +219,15 @@ def hardware_text(hardware: dict[str, Any]) -> str:
     gpus = int(hardware.get("gpus") or 1)
     parts = [f"{gpus} × {hardware['gpu']}" if gpus > 1 else str(hardware["gpu"])] if hardware.get("gpu") else []
     parts.append(str(hardware.get("cpu") or "unknown processor"))
-    parts += [f"{hardware[key]} {key}" for key in ("cores", "threads") if hardware.get(key)]
+    counts = ((hardware.get(f"{unit}s"), unit) for unit in ("core", "thread"))
+    parts += [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in counts if count]
     return ", ".join(parts)
 
 
 def gpu_hours(records: Iterable[Record]) -> str:
     """GPUs times hours; 0 without a GPU."""
     hours = sum(r.wall_s * int(r.hardware.get("gpus") or 1) / 3600 for r in records if r.hardware.get("gpu"))
-    return f"{hours:.2f}" if hours else "0"
+    return f"{hours:,.2f}" if hours else "0"
 
 
 def mapping_text(mapping: dict[str, Any]) -> str:
@@ -235,6 +236,8 @@ def mapping_text(mapping: dict[str, Any]) -> str:
     def text(value: Any) -> str:
         if isinstance(value, list | dict) and len(value) > 6:
             return f"{len(value)} entries"
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
         return value if isinstance(value, str) else json.dumps(value)
 
     return "; ".join(

@@ -1,0 +1,74 @@
+"""UperNet on the demo set: four taps, a pyramid at strides 2 to 8, small heads, whole images.
+
+COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks segmentation --data data/demo --out work_dirs/demo
+hardware  2 CPU cores, about 30 s a row
+sources   recipe: transfer/upernet_vitb.py; sizes, iterations and rate: chosen on 1,000 images carved from train
+expected  see README.md, reproduced by tools/quickstart.sh
+"""
+
+_base_ = ["../transfer/upernet_vitb.py", "../_base_/demo_vit.py"]
+
+protocol = dict(name="upernet_demo")
+max_iters = 300
+channels = 48
+classes = ("background", *"0123456789")
+palette = [[40, 40, 40]] + [[25 * k, 255 - 25 * k, (97 * k) % 256] for k in range(10)]
+dataset = dict(
+    _delete_=True,
+    _scope_="mmseg",
+    type="BaseSegDataset",
+    data_root=_base_.data_root,
+    metainfo=dict(classes=classes, palette=palette),
+    reduce_zero_label=True,
+    img_suffix=".png",
+)
+norm_cfg = dict(type="BN", requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=(32, 32)),
+    backbone=dict(_base_.backbone, _delete_=True, out_type="maps", taps=(1, 3, 4, 5), pos_trainable=True),
+    neck=dict(
+        _delete_=True, type="Feature2Pyramid", embed_dim=96, rescales=[2, 1, 0.5, 0.25], norm_cfg=norm_cfg
+    ),
+    decode_head=dict(
+        in_channels=[96] * 4, channels=channels, pool_scales=(1, 2), num_classes=11, norm_cfg=norm_cfg
+    ),
+    auxiliary_head=dict(in_channels=96, in_index=2, channels=channels, num_classes=11, norm_cfg=norm_cfg),
+    test_cfg=dict(_delete_=True, mode="whole"),
+)
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        dataset=dict(
+            dataset,
+            data_prefix=dict(img_path="ade20k/images/training", seg_map_path="ade20k/annotations/training"),
+            pipeline=[
+                dict(type="LoadImageFromFile"),
+                dict(type="LoadAnnotations", reduce_zero_label=True),
+                dict(type="PackSegInputs"),
+            ],
+        )
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        dataset,
+        data_prefix=dict(img_path="ade20k/images/validation", seg_map_path="ade20k/annotations/validation"),
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="PackSegInputs"),
+        ],
+    ),
+)
+base_lr = None
+optim_wrapper = dict(
+    precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8)
+)
+param_scheduler = [dict(type="WarmupCosine", warmup=30, by_epoch=False)]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))
