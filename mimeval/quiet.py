@@ -1,7 +1,8 @@
-"""Third-party warnings that a user can do nothing about, kept off the terminal. Imports nothing heavy."""
+"""Third-party warnings and prints that a user can do nothing about, kept off the terminal. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import warnings
@@ -24,3 +25,16 @@ def filter_warnings() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for package in THIRD_PARTY:
         logging.getLogger(package).setLevel(logging.ERROR)
+
+
+class _Nowhere:
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def without_prints() -> contextlib.AbstractContextManager:
+    """Drop what is printed to stdout inside, as pycocotools does; mimeval's own progress goes to stderr."""
+    return contextlib.redirect_stdout(_Nowhere())  # type: ignore[type-var]

@@ -9,18 +9,19 @@ expected  see README.md, reproduced by tools/quickstart.sh
 _base_ = ["../transfer/maskrcnn_vitdet_vitb.py", "../_base_/demo_vit.py"]
 
 protocol = dict(name="maskrcnn_demo")
-max_iters = 300
+max_iters = 160
 channels = 48
 classes = tuple("0123456789")
-anchors = dict(scales=[6], strides=[2, 4, 8])  # 12, 24 and 48 px
-roi_strides = [2, 4, 8]
+width, patch = _base_.backbone.arch.embed_dim, _base_.backbone.patch_size
+strides = [2, 4, 8]
+anchors = dict(scales=[6], strides=strides)  # 12, 24 and 48 px
 model = dict(
     data_preprocessor=dict(pad_size_divisor=8, batch_augments=None),
     backbone=dict(_base_.backbone, _delete_=True, out_type="maps", pos_trainable=True),
-    neck=dict(in_channels=96, out_channels=channels, scales=(2, 1, 0.5), num_outs=3),
+    neck=dict(in_channels=width, out_channels=channels, scales=[patch / stride for stride in strides], num_outs=3),
     rpn_head=dict(in_channels=channels, feat_channels=channels, num_convs=1, anchor_generator=anchors),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=channels, featmap_strides=roi_strides, finest_scale=12),
+        bbox_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=12),
         bbox_head=dict(
             _delete_=True,
             type="Shared2FCBBoxHead",
@@ -28,14 +29,12 @@ model = dict(
             fc_out_channels=128,
             roi_feat_size=7,
             num_classes=10,
-            bbox_coder=dict(
-                type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]
-            ),
+            bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
             reg_class_agnostic=True,
             loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type="L1Loss", loss_weight=1.0),
         ),
-        mask_roi_extractor=dict(out_channels=channels, featmap_strides=roi_strides, finest_scale=12),
+        mask_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=12),
         mask_head=dict(
             num_convs=1, in_channels=channels, conv_out_channels=channels, num_classes=10, class_agnostic=True
         ),
@@ -78,9 +77,7 @@ val_dataloader = dict(
     ),
 )
 base_lr = None
-optim_wrapper = dict(
-    precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8)
-)
-param_scheduler = [dict(type="WarmupCosine", warmup=30, by_epoch=False)]
+optim_wrapper = dict(precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8))
+param_scheduler = [dict(type="WarmupCosine", warmup=20, by_epoch=False)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

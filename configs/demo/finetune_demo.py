@@ -13,7 +13,7 @@ protocol = dict(name="finetune_mae_demo")
 model = dict(
     data_preprocessor=dict(num_classes=10),
     backbone=dict(_base_.backbone, _delete_=True, out_type="mean", pos_trainable=True),
-    head=dict(num_classes=10, in_channels=96),
+    head=dict(num_classes=10, in_channels=_base_.backbone.arch.embed_dim),
     train_cfg=None,
 )
 crop = dict(type="RandomResizedCrop", size=32, scale=(0.6, 1.0), interpolation="bilinear")
@@ -31,6 +31,6 @@ val_dataloader = dict(
 )
 base_lr = 5e-3
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.8))
-param_scheduler = [dict(type="WarmupCosine", warmup=0.5, min_lr=1e-6, convert_to_iter_based=True)]
-train_cfg = dict(max_epochs=3, val_interval=3)
+param_scheduler = [dict(type="WarmupCosine", warmup=0.2, min_lr=1e-6, convert_to_iter_based=True)]
+train_cfg = dict(max_epochs=2, val_interval=2)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

@@ -9,7 +9,7 @@ expected  see README.md, reproduced by tools/quickstart.sh
 
 _base_ = ["../transfer/knn_vitb.py", "../_base_/demo_vit.py"]
 
-protocol = dict(name="knn_dino_demo", num_classes=10)
+protocol = dict(name="knn_dino_demo")
 model = dict(
     data_preprocessor=dict(num_classes=10),
     backbone=dict(_base_.backbone, _delete_=True, out_type="tokens", frozen=True),

@@ -11,6 +11,7 @@ _base_ = ["../transfer/upernet_vitb.py", "../_base_/demo_vit.py"]
 protocol = dict(name="upernet_demo")
 max_iters = 300
 channels = 48
+width, patch, depth = _base_.backbone.arch.embed_dim, _base_.backbone.patch_size, _base_.backbone.arch.depth
 classes = ("background", *"0123456789")
 palette = [[40, 40, 40]] + [[25 * k, 255 - 25 * k, (97 * k) % 256] for k in range(10)]
 dataset = dict(
@@ -25,14 +26,22 @@ dataset = dict(
 norm_cfg = dict(type="BN", requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=(32, 32)),
-    backbone=dict(_base_.backbone, _delete_=True, out_type="maps", taps=(1, 3, 4, 5), pos_trainable=True),
+    backbone=dict(
+        _base_.backbone,
+        _delete_=True,
+        out_type="maps",
+        taps=[depth // 3 - 1, depth // 2, depth - 2, depth - 1],
+        pos_trainable=True,
+    ),
     neck=dict(
-        _delete_=True, type="Feature2Pyramid", embed_dim=96, rescales=[2, 1, 0.5, 0.25], norm_cfg=norm_cfg
+        _delete_=True,
+        type="Feature2Pyramid",
+        embed_dim=width,
+        rescales=[patch / stride for stride in (2, 4, 8, 16)],
+        norm_cfg=norm_cfg,
     ),
-    decode_head=dict(
-        in_channels=[96] * 4, channels=channels, pool_scales=(1, 2), num_classes=11, norm_cfg=norm_cfg
-    ),
-    auxiliary_head=dict(in_channels=96, in_index=2, channels=channels, num_classes=11, norm_cfg=norm_cfg),
+    decode_head=dict(in_channels=[width] * 4, channels=channels, pool_scales=(1, 2), num_classes=11, norm_cfg=norm_cfg),
+    auxiliary_head=dict(in_channels=width, in_index=2, channels=channels, num_classes=11, norm_cfg=norm_cfg),
     test_cfg=dict(_delete_=True, mode="whole"),
 )
 train_dataloader = dict(
@@ -52,7 +61,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
+    batch_size=50,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
@@ -66,9 +75,7 @@ val_dataloader = dict(
     ),
 )
 base_lr = None
-optim_wrapper = dict(
-    precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8)
-)
+optim_wrapper = dict(precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8))
 param_scheduler = [dict(type="WarmupCosine", warmup=30, by_epoch=False)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

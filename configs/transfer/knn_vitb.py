@@ -10,7 +10,7 @@ Expected: published 35.6 for MAE ViT-B 1600 ep in another sweep of k and T (EP, 
 
 _base_ = ["../_base_/classification.py"]
 
-protocol = dict(task="knn", name="knn_dino", k=20, temperature=0.07, num_classes=1000)
+protocol = dict(task="knn", name="knn_dino", k=20, temperature=0.07)
 model = dict(
     backbone=dict(
         type="mimeval.VisionTransformer",
@@ -22,11 +22,13 @@ model = dict(
     neck=dict(type="mimeval.ProbeNeck", tokens="cls"),
 )
 train_dataloader = dict(
-    sampler=dict(shuffle=False),
-    drop_last=False,
     dataset=dict(
         dataset=dict(
-            pipeline=[dict(type="LoadRGB"), dict(type="ResizeCenterCrop", size=224, resize=256), dict(type="PackImages")]
+            pipeline=[
+                dict(type="LoadRGB"),
+                dict(type="ResizeCenterCrop", size=224, resize=256),
+                dict(type="PackImages"),
+            ]
         )
-    ),
+    )
 )

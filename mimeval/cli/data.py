@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, default=32, help="side of the images in pixels, 32 to 96 (default: %(default)s)"
     )
     demo.add_argument(
-        "--background", type=float, default=0.4, help="brightness of the photographs, 0 to 1 (default: %(default)s)"
+        "--background", type=float, default=0.3, help="brightness of the photographs, 0 to 1 (default: %(default)s)"
     )
     demo.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
 

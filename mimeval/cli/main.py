@@ -8,6 +8,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import time
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -83,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if os.environ.get("MIMEVAL_DEBUG"):
             raise
+        if os.environ.get("RANK", "0") != "0":
+            # torchrun ends all processes with the first one: let it be the one that says it and clears the work dir.
+            time.sleep(2)
         print(f"mimeval: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -29,12 +29,14 @@ def run(args: argparse.Namespace) -> int:
     from mimeval.engine.config import load_config
     from mimeval.engine.environment import setup_environment
     from mimeval.engine.runner import RUN_KEYS, as_test, build_runner, prepare
+    from mimeval.quiet import without_prints
 
     setup_environment()
     cfg = load_config(args.config, args.cfg_options, args.data, RUN_KEYS)
     prepare(cfg, work_dir=args.work_dir, launcher=args.launcher)
     as_test(cfg, args.checkpoint)
-    metrics = build_runner(cfg).test()
+    with without_prints():
+        metrics = build_runner(cfg).test()
     if is_main_process():
         if args.json:
             print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, int | float)}))

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from mimeval.engine.config import load_config
     from mimeval.engine.environment import setup_environment
     from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
+    from mimeval.quiet import without_prints
 
     setup_environment()
     cfg = load_config(args.config, args.cfg_options, args.data, RUN_KEYS)
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         launcher=args.launcher,
         seed=args.seed,
     )
-    build_runner(cfg).train()
+    with without_prints():
+        build_runner(cfg).train()
     if dist.is_initialized():
         dist.destroy_process_group()
     return 0

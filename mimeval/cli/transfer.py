@@ -17,12 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Checkpoints, the suite, and where to."""
     parser.add_argument("checkpoints", nargs="*", metavar="CKPT", help="checkpoint files, one row of the table each")
     parser.add_argument("--suite", default="configs/suites/demo.py", help="which tasks (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results.jsonl, curves and pictures go here")
-    parser.add_argument("--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/ (default: the suite's)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="results.jsonl, curves and pictures go here"
+    )
+    parser.add_argument(
+        "--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/ (default: the suite's)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on in DIR; what is finished there is not run again")
     parser.add_argument("--seed", type=natural, nargs="+", metavar="N", help="seeds to run (default: the suite's)")
     parser.add_argument("--tasks", type=_names, metavar="A,B", help="only these tasks of the suite")
-    parser.add_argument("--init-names", type=_names, metavar="A,B", help="names of the rows (default: the files' names)")
+    parser.add_argument(
+        "--init-names", type=_names, metavar="A,B", help="names of the rows (default: the files' names)"
+    )
     parser.add_argument("--no-random", action="store_true", help="leave out the row of random initialisation")
     parser.add_argument(
         "--note", action="append", default=[], metavar="ROW=TEXT", help="a remark that every figure of a row carries"
@@ -31,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--waive", nargs="+", action="extend", default=[], metavar="KIND:PATTERN",
         help="let a checkpoint load in part: missing:norm.*, unexpected:..., shape:...; the report says so",
     )  # fmt: skip
-    parser.add_argument("--trust-pickle", action="store_true", help="read checkpoints that can run code when they are read")
+    parser.add_argument(
+        "--trust-pickle", action="store_true", help="read checkpoints that can run code when they are read"
+    )
     parser.add_argument(
         "--cfg-options", nargs="+", action="extend", default=[], metavar="TASK.KEY=VALUE",
         help="override keys of a task's config: finetune.train_cfg.max_epochs=1",
@@ -47,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     from mimeval.engine.environment import filter_warnings
 
     filter_warnings()
-    from mimeval.transfer.suite import Request, table, transfer
+    from mimeval.transfer.plan import Request
+    from mimeval.transfer.suite import table, transfer
 
     request = Request(
         checkpoints=args.checkpoints,

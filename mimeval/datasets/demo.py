@@ -43,7 +43,7 @@ class DemoSpec:
     train: int = 6000
     val: int = 1000
     size: int = 32
-    background: float = 0.4
+    background: float = 0.3
     seed: int = 0
     version: int = 1
 
@@ -101,9 +101,9 @@ class DemoComposer:
         return self.spec.background * pixels
 
     def _place(self, rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
-        """The digit's opacity ``[S, S]`` in 0..1, scaled to 0.6 to 0.95 of the image and shifted at random."""
+        """The digit's opacity ``[S, S]`` in 0..1, scaled to 0.7 to 1.0 of the image and shifted at random."""
         size = self.spec.size
-        side = int(size * rng.uniform(0.6, 0.95))
+        side = int(size * rng.uniform(0.7, 1.0))
         scaled = Image.fromarray(digit).resize((side, side), Image.Resampling.BILINEAR)
         top, left = rng.integers(size - side + 1, size=2)
         alpha = np.zeros((size, size), np.float32)

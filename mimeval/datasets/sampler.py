@@ -20,7 +20,7 @@ class SampleKey(NamedTuple):
 
     seed: int
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuple.index is never asked for
 
 
 @DATA_SAMPLERS.register_module()

@@ -22,7 +22,7 @@ def seeded(key: SampleKey) -> Iterator[None]:
     # A worker's state is nobody else's, and saving numpy's costs more than decoding a small image.
     restore = get_worker_info() is None
     before = (random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state()) if restore else None
-    words = np.random.SeedSequence(key).generate_state(4)
+    words = np.random.SeedSequence(list(key)).generate_state(4)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
     # The CPU generator only: torch.manual_seed would also reach for CUDA, which forked workers must not touch.

@@ -107,7 +107,8 @@ def _bases(tree: ast.Module, file: Path) -> list[Path]:
 def _files(file: Path, wanted: frozenset[str] = frozenset()) -> Iterator[tuple[Path, set[str], set[str]]]:
     """Per file of the chain: the names that it assigns, and those that it or a file above it (`_base_.name`) reads."""
     tree = _parse(file)
-    assigned, read, of_bases = set(), set(wanted), set(wanted)
+    assigned: set[str] = set()
+    read, of_bases = set(wanted), set(wanted)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else assigned).add(node.id)

@@ -10,7 +10,7 @@ from pathlib import Path
 import mmengine.runner
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import get_dist_info
+from mmengine.dist import barrier, get_dist_info
 from mmengine.registry import VISUALIZERS
 
 from mimeval.engine.environment import setup_environment
@@ -116,7 +116,9 @@ def build_runner(cfg: Config) -> StrictRunner:
     dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
     init_distributed(cfg.get("launcher", "none"), dist_cfg.get("timeout"))
     rate = _fill(cfg)
-    output = WorkDir(cfg.work_dir)
+    # One process makes the folder, so that the same one knows what to take away.
+    output = WorkDir(cfg.work_dir) if get_dist_info()[0] == 0 else None
+    barrier()
     with undone_on_fault(output, lambda: _close_visualizer(cfg.visualizer), True), blame_config(cfg.filename):
         runner = StrictRunner.from_cfg(cfg)
     runner.output, runner.rate = output, rate

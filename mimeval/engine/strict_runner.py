@@ -11,7 +11,7 @@ from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.dist import get_dist_info, master_only
+from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.utils import apply_to
@@ -188,12 +188,11 @@ class StrictRunner(mmengine.runner.Runner):
 def undone_on_fault(
     output: WorkDir | None, close: Callable[[], None], wanted: bool | Callable[[], bool]
 ) -> Iterator[None]:
-    """Empty the work dir again if the user is at fault inside; `close` ends what writes to it, such as TensorBoard."""
+    """Take back the work dir if the user is at fault inside; `close` ends what writes to it, such as TensorBoard."""
     try:
         yield
     except UserError:
         if output is not None and (wanted() if callable(wanted) else wanted):
             close()
-            if get_dist_info()[0] == 0:
-                output.discard()
+            output.discard()
         raise

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
+from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -35,18 +34,17 @@ class MAEDecoder(nn.Module):
         mlp_ratio: float = 4.0,
     ) -> None:
         super().__init__()
-        norm_layer = partial(nn.LayerNorm, eps=1e-6)
         self.embed = nn.Linear(encoder_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         # Fixed, yet in the state dict: MAE-format files contain it.
         self.pos_embed = nn.Parameter(sincos_position_embedding(embed_dim, grid), requires_grad=False)
         self.blocks = nn.Sequential(
             *[
-                Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm_layer)
+                Block(embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)  # epsilon 1e-6
                 for _ in range(depth)
             ]
         )
-        self.norm = norm_layer(embed_dim)
+        self.norm = LayerNorm(embed_dim)
         self.pred = nn.Linear(embed_dim, out_dim)
         self.init_weights()
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from mmengine.model import BaseModel
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from mimeval.errors import UserError
 from mimeval.pretrain.masking import Masks
+from mimeval.pretrain.targets import PixelTarget
 from mimeval.registry import MODELS
 
 Config = dict
@@ -122,7 +124,7 @@ class MaskedImageModel(BaseModel):
         inputs = self.data_preprocessor({"inputs": images})["inputs"]
         masks = self.masking(keys.to(inputs.device), self.num_patches)
         prediction = self.predict(inputs, masks)[0].float()
-        target = self.targets[0]
+        target = cast(PixelTarget, self.targets[0])
         rows, columns = self.backbone.grid
         pictures = torch.stack([target.to_images(prediction[:, k], inputs) for k in range(masks.parts)], dim=1)
         hidden = masks.mask.reshape(len(images), masks.parts, 1, rows, columns)

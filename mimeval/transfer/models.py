@@ -25,7 +25,11 @@ class ProbeNeck(nn.Module):
         self.tokens = tokens
         self.norm = nn.Identity() if batch_norm is None else nn.BatchNorm1d(batch_norm, affine=False, eps=1e-6)
 
+    def pool(self, inputs: Sequence[Tensor]) -> Tensor:
+        """[B, D] of the backbone's last output, before the BatchNorm."""
+        tokens = inputs[-1]
+        return tokens[:, 0] if self.tokens == "cls" else tokens[:, 1:].mean(dim=1)
+
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor]:
         """inputs: the backbone's outputs, the last of which is read."""
-        tokens = inputs[-1]
-        return (self.norm(tokens[:, 0] if self.tokens == "cls" else tokens[:, 1:].mean(dim=1)),)
+        return (self.norm(self.pool(inputs)),)

@@ -33,7 +33,9 @@ def save_detections(samples: Iterable[Any], classes: Sequence[str], folder: Path
         image = read_rgb(sample.img_path)
         truth, predicted = sample.gt_instances, sample.pred_instances
         sure = predicted[predicted.scores >= SCORE]
-        names = [f"{classes[int(label)]} {float(score):.2f}" for label, score in zip(sure.labels, sure.scores, strict=True)]
+        names = [
+            f"{classes[int(label)]} {float(score):.2f}" for label, score in zip(sure.labels, sure.scores, strict=True)
+        ]
         left = _instances(image, truth.bboxes, truth.masks.masks, truth.labels, [classes[int(i)] for i in truth.labels])
         right = _instances(image, sure.bboxes, sure.masks.cpu().numpy(), sure.labels, names)
         _save(_beside(_captioned(left, "truth"), _captioned(right, "predicted")), folder, place)

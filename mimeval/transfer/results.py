@@ -20,7 +20,17 @@ from mimeval.errors import UserError
 RESULTS = "results.jsonl"
 TASKS = ("knn", "linear", "finetune", "detection", "segmentation")
 # Where a run reads, writes and computes does not change what it measures.
-_NOT_PROTOCOL = ("work_dir", "data_root", "launcher", "resume", "load_from", "randomness", "filename", "log_level", "env_cfg")
+_NOT_PROTOCOL = (
+    "work_dir",
+    "data_root",
+    "launcher",
+    "resume",
+    "load_from",
+    "randomness",
+    "filename",
+    "log_level",
+    "env_cfg",
+)
 _PACKAGES = (
     "mimeval torch torchvision timm numpy onedl-mmengine onedl-mmcv onedl-mmpretrain onedl-mmdetection "
     "onedl-mmsegmentation pycocotools"
@@ -108,7 +118,9 @@ def read(folder: Path) -> list[Record]:
         if not line.strip():
             continue
         if number == len(lines):  # a whole line ends in a newline, so that the last piece is empty
-            warnings.warn(f"{path}: the last line is cut short (a run was killed while writing); it is left out", stacklevel=2)
+            warnings.warn(
+                f"{path}: the last line is cut short (a run was killed while writing); it is left out", stacklevel=2
+            )
             continue
         try:
             values = json.loads(line)
@@ -181,7 +193,12 @@ def hardware() -> dict[str, Any]:
     """Processor, threads used and GPU."""
     import torch
 
-    found: dict[str, Any] = {"cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": None}
+    found: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": None,
+    }
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
         found["gpus"] = int(os.environ.get("WORLD_SIZE", 1))

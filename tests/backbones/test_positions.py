@@ -67,3 +67,9 @@ def test_a_resized_bias_keeps_its_class_rows():
 def test_a_constant_bias_stays_constant_when_resized():
     table = torch.full((7 * 7 + 3, 1), 2.5)
     torch.testing.assert_close(resample_bias_table(table, (4, 4), (7, 5)), torch.full((13 * 9 + 3, 1), 2.5))
+
+
+def test_a_resized_bias_keeps_its_axes():
+    by_row = torch.arange(7.0).repeat_interleave(7)
+    resized = resample_bias_table(torch.cat([by_row, torch.zeros(3)])[:, None], (4, 4), (4, 6))[:-3, 0].view(7, 11)
+    torch.testing.assert_close(resized, torch.arange(7.0)[:, None].expand(7, 11))

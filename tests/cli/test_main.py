@@ -106,6 +106,17 @@ def test_a_user_error_of_a_data_worker_is_told_without_its_traceback(probe, caps
     assert capsys.readouterr().err == "mimeval: image a.png: expected an image\n"
 
 
+def test_other_ranks_leave_the_word_to_the_first(probe, capsys, monkeypatch):
+    waited = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    probe(raising(UserError("wrong")))
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["probe"]) == 2 and waited == []
+    monkeypatch.setenv("RANK", "3")
+    assert cli.main(["probe"]) == 2 and waited == [2]
+    assert capsys.readouterr().err == "mimeval: wrong\n" * 2
+
+
 def test_an_interrupt_is_said_and_exits_130(probe, capsys):
     probe(raising(KeyboardInterrupt()))
     assert cli.main(["probe"]) == 130

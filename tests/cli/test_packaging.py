@@ -1,4 +1,4 @@
-"""What is installed: a wheel that holds the configs and runs outside the checkout; launchers that start what they say."""
+"""What is installed: a wheel with the configs that runs outside the checkout; launchers that start what they say."""
 
 from __future__ import annotations
 

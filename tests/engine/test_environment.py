@@ -12,7 +12,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mimeval.engine import environment
 from mimeval.engine.environment import setup_environment, usable_cores
 from mimeval.errors import UserError
-from mimeval.quiet import filter_warnings
+from mimeval.quiet import filter_warnings, without_prints
 
 
 def test_third_party_warnings_are_filtered_and_ours_are_not():
@@ -21,6 +21,13 @@ def test_third_party_warnings_are_filtered_and_ours_are_not():
         for module in ("torch.jit._script", "mmengine", "imgaug.augmenters", "mimeval.pretrain", "torchlike"):
             warnings.warn_explicit(f"from {module}", UserWarning, "file.py", 1, module)
     assert [str(warning.message) for warning in seen] == ["from mimeval.pretrain", "from torchlike"]
+
+
+def test_prints_are_dropped_and_come_back(capsys):
+    with without_prints():
+        print("loading annotations into memory...")
+    print("ours")
+    assert capsys.readouterr().out == "ours\n"
 
 
 def test_a_container_quota_limits_the_cores(monkeypatch, tmp_path):

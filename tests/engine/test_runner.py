@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
 
 import pytest
 import torch
@@ -15,6 +12,7 @@ from mimeval.checkpoints.state import read_file
 from mimeval.engine.config import load_config
 from mimeval.engine.runner import RUN_KEYS, as_test, build_runner, prepare
 from mimeval.errors import UserError
+from tests.engine.ranks import in_ranks
 
 
 @pytest.fixture
@@ -100,34 +98,19 @@ def test_workers_do_not_change_a_run(start):
     assert equal(weights(alone), weights(helped))
 
 
-def _rank(rank, port, build, queue):
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    runner = build("train_dataloader.batch_size=2", work_dir="two", launcher="pytorch")
-    runner.train()
-    model = runner.model.module
-    queue.put((rank, {name: value.numpy() for name, value in model.state_dict().items()}, model.seen))
-    torch.distributed.destroy_process_group()
-
-
 def test_two_processes_train_what_one_does(start, tmp_path):
     one = start(work_dir="one")
     one.train()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    processes = [context.Process(target=_rank, args=(rank, port, start, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    results = sorted((queue.get(timeout=60) for _ in processes), key=lambda result: result[0])
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+
+    def work():
+        model = start("train_dataloader.batch_size=2", work_dir="two", launcher="pytorch").train().module
+        return {name: value.numpy() for name, value in model.state_dict().items()}, model.seen
+
+    (trained, first), (_, second) = in_ranks(work)
     for name, value in weights(one).items():
-        assert torch.allclose(torch.from_numpy(results[0][1][name]), value, atol=1e-7)
-    assert sorted(results[0][2] + results[1][2]) == sorted(one.model.seen)
-    assert [path.name for path in sorted((tmp_path / "two").glob("epoch_*.pth"))] == ["epoch_1.pth", "epoch_2.pth"]
+        assert torch.allclose(torch.from_numpy(trained[name]), value, atol=1e-7)
+    assert sorted(first + second) == sorted(one.model.seen)
+    assert sorted(path.name for path in (tmp_path / "two").glob("epoch_*.pth")) == ["epoch_1.pth", "epoch_2.pth"]
 
 
 def test_a_trained_model_is_tested_without_its_training_data(start, config_file, data_root, tmp_path):

@@ -24,18 +24,25 @@ def arrays():
 @pytest.mark.parametrize("k", FACTS["config"]["k"])
 def test_votes_and_predictions_equal_dino(arrays, k, chunk):
     bank, labels = arrays["in/train_features"], arrays["in/train_labels"]
-    votes = knn_votes(bank, labels, arrays["in/test_features"], k, FACTS["config"]["T"], FACTS["config"]["classes"], chunk)
+    votes = knn_votes(
+        bank, labels, arrays["in/test_features"], k, FACTS["config"]["T"], FACTS["config"]["classes"], chunk
+    )
     torch.testing.assert_close(votes, arrays[f"out/k{k}/votes"], rtol=1e-5, atol=1e-6)
     assert torch.equal(votes.argmax(dim=1), arrays[f"out/k{k}/predictions"])
-    assert top_k_accuracy(votes, arrays["in/test_labels"], 1) == pytest.approx(float(arrays[f"out/k{k}/top1"]), abs=1e-4)
+    assert top_k_accuracy(votes, arrays["in/test_labels"], 1) == pytest.approx(
+        float(arrays[f"out/k{k}/top1"]), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    "k", [k for k, facts in FACTS["per_k"].items() if facts["top5_hits_by_a_class_with_zero_votes"] == 0 and int(k) >= 5]
+    "k",
+    [k for k, facts in FACTS["per_k"].items() if facts["top5_hits_by_a_class_with_zero_votes"] == 0 and int(k) >= 5],
 )
 def test_top5_equals_dino_where_no_class_without_votes_is_hit(arrays, k):
     votes = arrays[f"out/k{k}/votes"]
-    assert top_k_accuracy(votes, arrays["in/test_labels"], 5) == pytest.approx(float(arrays[f"out/k{k}/top5"]), abs=1e-4)
+    assert top_k_accuracy(votes, arrays["in/test_labels"], 5) == pytest.approx(
+        float(arrays[f"out/k{k}/top5"]), abs=1e-4
+    )
 
 
 def test_a_class_without_votes_is_never_counted(arrays):

@@ -1,7 +1,8 @@
 """What happens beside the training loop: progress, measurements, pictures."""
 
+from mimeval.engine.hooks.checkpoint import CheckpointHook
 from mimeval.engine.hooks.progress import ProgressHook
 from mimeval.engine.hooks.reconstruction import ReconstructionHook
 from mimeval.engine.hooks.throughput import ThroughputHook
 
-__all__ = ["ProgressHook", "ReconstructionHook", "ThroughputHook"]
+__all__ = ["CheckpointHook", "ProgressHook", "ReconstructionHook", "ThroughputHook"]

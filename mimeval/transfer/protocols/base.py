@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from torch import nn
 
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.engine.runner import build_runner
@@ -42,7 +42,7 @@ class Outcome:
 class Trained:
     """A model after its last epoch, and the figures of its only counted evaluation."""
 
-    model: nn.Module
+    model: Any
     dataset: Any
     metrics: dict[str, float]
     images_seen: int
@@ -53,7 +53,9 @@ class Trained:
         self.model.eval()
         total = len(self.dataset)
         for index in sorted({place * total // count for place in range(count)}):
-            yield self.model.test_step(pseudo_collate([self.dataset[index]]))[0]
+            with torch.no_grad():
+                sample = self.model.test_step(pseudo_collate([self.dataset[index]]))[0]
+            yield sample
 
 
 class _LastMetrics(Hook):
@@ -89,7 +91,9 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
     if "train/peak_bytes" in hub.log_scalars:
         peak = max(peak, int(hub.get_scalar("train/peak_bytes").data[0].max()))
     if last.metrics is None:
-        raise UserError(f"config {cfg.filename}: it trains but never evaluates; set val_dataloader, val_evaluator and val_cfg.")
+        raise UserError(
+            f"config {cfg.filename}: it trains but never evaluates; set val_dataloader, val_evaluator and val_cfg."
+        )
     return Trained(
         model=runner.model.module if is_model_wrapper(runner.model) else runner.model,
         dataset=runner.val_dataloader.dataset,
@@ -107,13 +111,15 @@ class _Nowhere:
         pass
 
 
-def describe_features(model: nn.Module) -> dict[str, Any]:
+def describe_features(model: Any) -> dict[str, Any]:
     """Tokens and norm that are read from the backbone, whether it is frozen, its patch and its blocks."""
-    backbone: Any = model.backbone
+    backbone = model.backbone
     neck = getattr(model, "neck", None)
     out_type = backbone.out_type
     tokens = {"tokens": getattr(neck, "tokens", "all"), "maps": "patches"}.get(out_type, out_type)
-    norm = {"mean": "fc_norm", "maps": "tap_norms" if getattr(backbone, "tap_norms", None) else "none"}.get(out_type, "norm")
+    norm = {"mean": "fc_norm", "maps": "tap_norms" if getattr(backbone, "tap_norms", None) else "none"}.get(
+        out_type, "norm"
+    )
     return {
         "tokens": tokens,
         "norm": norm,
@@ -123,7 +129,7 @@ def describe_features(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def describe_load(model: nn.Module) -> dict[str, Any] | None:
+def describe_load(model: Any) -> dict[str, Any] | None:
     """What loading the checkpoint did, short enough for a record; None for random initialisation."""
     report = getattr(model.backbone, "load_report", None)
     if report is None:

@@ -3,76 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, set_random_seed
-from torch import Tensor, nn
+from torch import Tensor
 
-from mimeval.engine.environment import setup_environment
-from mimeval.engine.faults import blame_config
 from mimeval.engine.live import LiveLine
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.errors import UserError
-from mimeval.registry import MODELS
 from mimeval.transfer.pictures import save_classified
-from mimeval.transfer.protocols.base import PICTURES, Outcome, describe_features, describe_load
+from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load
+from mimeval.transfer.protocols.features import build_frozen, extract
 
 METRIC = "top-1 accuracy"
 VERSION = 1
 
 
-@torch.no_grad()
 def run(cfg: Config, prefix: str) -> Outcome:
     """Features of both splits, the vote, top-1 and top-5. Raises UserError if data, checkpoint or `protocol` do not fit."""
-    setup_environment()
-    init_default_scope("mimeval")
-    seed = cfg.randomness.seed
     reset_peak()
-    set_random_seed(seed)
-    with blame_config(cfg.filename):
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-        loaders = [Runner.build_dataloader(cfg[name], seed=seed) for name in ("train_dataloader", "val_dataloader")]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
-    settings = cfg.protocol
+    model = build_frozen(cfg)
     line = LiveLine(prefix=prefix)
-    bank, bank_labels, _ = _features(model, loaders[0], line, "training images")
-    queries, labels, samples = _features(model, loaders[1], line, "evaluation images")
+    bank = extract(model, cfg, "train_dataloader", line)
+    queries = extract(model, cfg, "val_dataloader", line)
     line.clear()
-    votes = knn_votes(bank, bank_labels, queries, settings.k, settings.temperature, settings.num_classes)
-    metrics = {f"top{places}": top_k_accuracy(votes, labels, places) for places in (1, 5)}
-    for sample, answer in zip(samples, votes.argmax(dim=1), strict=True):
-        sample.set_pred_label(int(answer))
-    shown = sorted({place * len(samples) // PICTURES for place in range(PICTURES)})
-    classes = loaders[1].dataset.metainfo["classes"]
-    save_classified((samples[place] for place in shown), classes, Path(cfg.work_dir, "predictions"))
-    Path(cfg.work_dir, "config.py").write_text(cfg.pretty_text, encoding="utf-8")
+    settings = cfg.protocol
+    keys, asked = F.normalize(bank.features, dim=1), F.normalize(queries.features, dim=1)
+    votes = knn_votes(keys, bank.labels, asked, settings.k, settings.temperature, len(bank.classes))
+    metrics = {f"top{places}": top_k_accuracy(votes, queries.labels, places) for places in (1, 5)}
+    folder = Path(cfg.work_dir)
+    save_classified(queries.answered(votes.argmax(dim=1)), queries.classes, folder / "predictions")
+    (folder / "config.py").write_text(cfg.pretty_text, encoding="utf-8")
     return Outcome(
         value=metrics["top1"],
         metrics=metrics,
-        images_seen=len(bank),
+        images_seen=len(bank.samples),
         peak_bytes=peak_bytes(),
         features=describe_features(model) | {"k": settings.k, "temperature": settings.temperature},
         load=describe_load(model),
         selection="nothing is chosen",
     )
-
-
-def _features(model: nn.Module, loader: Any, line: LiveLine, what: str) -> tuple[Tensor, Tensor, list]:
-    """L2-normalised features [N, D], labels [N] and the data samples of a whole split, in its order."""
-    features, samples = [], []
-    for step, batch in enumerate(loader, start=1):
-        data = model.data_preprocessor(batch, training=False)
-        features.append(F.normalize(model.extract_feat(data["inputs"])[-1].float(), dim=1))
-        samples += data["data_samples"]
-        line.update(f"features of {what} {step}/{len(loader)}")
-    labels = torch.cat([sample.gt_label for sample in samples])
-    return torch.cat(features), labels.to(features[0].device), samples
 
 
 def knn_votes(
@@ -86,7 +57,8 @@ def knn_votes(
     if not 1 <= k <= len(bank):
         raise UserError(f"k-NN's k must be 1 to {len(bank)}, the number of training images, found {k}; change knn.k.")
     votes = [
-        _votes(*_nearest(bank, bank_labels, part, k, 64 * chunk), temperature, num_classes) for part in queries.split(chunk)
+        _votes(*_nearest(bank, bank_labels, part, k, 64 * chunk), temperature, num_classes)
+        for part in queries.split(chunk)
     ]
     return torch.cat(votes)
 

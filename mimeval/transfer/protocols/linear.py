@@ -9,16 +9,22 @@ from mmengine.config import Config
 from mimeval.errors import UserError
 from mimeval.transfer.pictures import save_classified
 from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load, train_and_evaluate
+from mimeval.transfer.protocols.cached import probe
 
 METRIC = "top-1 accuracy"
 VERSION = 1
 
 
 def run(cfg: Config, prefix: str) -> Outcome:
-    """Trains the linear layer and reports top-1 after the last epoch. Raises UserError if the backbone is not frozen."""
+    """Trains the linear layer and reports top-1 after the last epoch. Raises UserError if the backbone is not frozen.
+
+    With `protocol.cache_features` every image goes through the backbone once: the same training where nothing is augmented.
+    """
     if not cfg.model.backbone.get("frozen"):
-        raise UserError(f"config {cfg.filename}: a linear probe leaves the backbone as it is; set model.backbone.frozen=True.")
-    return classify(cfg, prefix)
+        raise UserError(
+            f"config {cfg.filename}: a linear probe leaves the backbone as it is; set model.backbone.frozen=True."
+        )
+    return probe(cfg, prefix) if cfg.protocol.get("cache_features") else classify(cfg, prefix)
 
 
 def classify(cfg: Config, prefix: str) -> Outcome:
