@@ -14,6 +14,9 @@ shift 2
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-$([ -x "$here/.venv/bin/python" ] && echo "$here/.venv/bin/python" || echo python)}
+# torchrun's own default is one thread per process, which leaves CPU cores idle.
+cores=$(($(nproc) / gpus))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > 0 ? cores : 1))}
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 
 exec "$python" -m torch.distributed.run \

@@ -1,7 +1,7 @@
 """The five tasks at paper scale for a ViT-B/16 checkpoint: ImageNet, COCO and ADE20K below one data root.
 
 COMMAND   mimeval transfer CKPT [CKPT ...] --suite configs/suites/vitb.py --data DATA --out work_dirs/vitb
-hardware  see each task's config; on 8 A100 about 5 days a row in all, estimated, not run
+hardware  see each task's config; cost not measured here
 sources   each task's config names the official code of its constants
 expected  each task's config; published figures, not run here
 """

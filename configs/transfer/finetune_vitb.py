@@ -1,13 +1,14 @@
-"""MAE's fine-tuning of a ViT-B on ImageNet: mean of the patches, new fc_norm, layer-wise lr decay 0.65, Mixup and CutMix.
+"""MAE's fine-tuning of a ViT-B on ImageNet: mean of the patches, new fc_norm, layer-wise lr decay, Mixup and CutMix.
 
-COMMAND: mimeval transfer CKPT --suite configs/suites/vitb.py --tasks finetune --data DATA --out work_dirs/vitb
-    on 8 GPUs: tools/dist_train.sh configs/transfer/finetune_vitb.py 8 --cfg-options model.backbone.init_cfg.checkpoint=CKPT
-Hardware and cost: 8 GPUs x 128 images = batch 1024, 100 epochs; estimated 15 h on 8 A100 in bf16, not run.
-Constants: official MAE main_finetune.py and FINETUNE.md: base lr 5e-4, warm-up 5 of 100 epochs, min lr 1e-6, weight decay 0.05,
-    layer decay 0.65, drop path 0.1, Mixup 0.8, CutMix 1.0, label smoothing 0.1, head std 2e-5, trainable positions.
-Not in this recipe yet: RandAugment m9 and random erasing 0.25.
-Expected: published 83.6 top-1 for MAE ViT-B 1600 ep (FINETUNE.md: 83.664, repeats 83.57 +- 0.08) with the full recipe;
-    not run here.
+COMMAND   mimeval transfer CKPT --suite configs/suites/vitb.py --tasks finetune --data DATA --out work_dirs/vitb
+          8 GPUs: tools/dist_train.sh configs/transfer/finetune_vitb.py 8 \
+                  --cfg-options model.backbone.init_cfg.checkpoint=CKPT
+hardware  8 GPUs x 128 images = batch 1024, 100 epochs; cost not measured here
+sources   official MAE main_finetune.py and FINETUNE.md: base lr 5e-4, warm-up 5 of 100 epochs, min lr 1e-6, weight decay
+          0.05, layer decay 0.65, drop path 0.1, Mixup 0.8, CutMix 1.0, label smoothing 0.1, head std 2e-5, trainable
+          positions; not in this recipe yet: RandAugment m9 and random erasing 0.25
+expected  83.6 top-1 for MAE ViT-B 1600 ep with the full recipe (published, FINETUNE.md: 83.664, repeats 83.57 +- 0.08;
+          not run here)
 """
 
 _base_ = ["../_base_/classification.py"]

@@ -1,11 +1,11 @@
 """k-NN with a ViT-B on ImageNet: DINO's weighted vote over the class token after the final norm; nothing is trained.
 
-COMMAND: mimeval transfer CKPT --suite configs/suites/vitb.py --tasks knn --data DATA --out work_dirs/vitb
-Cost: one forward pass over 1.28 M images; estimated 0.3 h on one H200, not run.
-Constants: k 20, T 0.07, vote (DINO, 2104.14294, official eval_knn.py); tokens as in the linear probe (MAE reads the class token);
-    evaluation crop 256 -> 224 for the training images too (DINO).
-Expected: published 35.6 for MAE ViT-B 1600 ep in another sweep of k and T (EP, ICLR 2026: k 5..200, T .07/.1/.2);
-    not run here. k, T and the tokens change this figure by many points.
+COMMAND   mimeval transfer CKPT --suite configs/suites/vitb.py --tasks knn --data DATA --out work_dirs/vitb
+hardware  one GPU, one forward pass over 1.28 M images; cost not measured here
+sources   k 20, T 0.07 and the vote: DINO (2104.14294, official eval_knn.py), which also reads training images at the
+          evaluation crop; tokens as in the linear probe (MAE reads the class token)
+expected  35.6 for MAE ViT-B 1600 ep, best of k 5..200 and T .07, .1, .2 (published by EP, ICLR 2026; not run here);
+          k, T and tokens move it by many points
 """
 
 _base_ = ["../_base_/classification.py"]

@@ -1,11 +1,12 @@
-"""MAE's linear probe of a ViT-B on ImageNet: frozen backbone, class token, BatchNorm without affine, one linear layer, LARS.
+"""MAE's linear probe of a ViT-B on ImageNet: frozen backbone, class token, BatchNorm, one linear layer, LARS.
 
-COMMAND: mimeval transfer CKPT --suite configs/suites/vitb.py --tasks linear --data DATA --out work_dirs/vitb
-    on 8 GPUs: tools/dist_train.sh configs/transfer/linear_vitb.py 8 --cfg-options model.backbone.init_cfg.checkpoint=CKPT
-Hardware and cost: 8 GPUs x 512 images x 4 accumulated = batch 16384, 90 epochs; estimated 8 h on 8 A100, not run.
-Constants: official MAE main_linprobe.py and FINETUNE.md: base lr 0.1, weight decay 0, warm-up 10 of 90 epochs, head std 0.01,
-    random resized crop 0.08 to 1 (bicubic) and flip, batch norm epsilon 1e-6.
-Expected: published 67.8 top-1 for MAE ViT-B 1600 ep (FINETUNE.md; paper 68.0); not run here.
+COMMAND   mimeval transfer CKPT --suite configs/suites/vitb.py --tasks linear --data DATA --out work_dirs/vitb
+          8 GPUs: tools/dist_train.sh configs/transfer/linear_vitb.py 8 \
+                  --cfg-options model.backbone.init_cfg.checkpoint=CKPT
+hardware  8 GPUs x 512 images x 4 accumulated = batch 16384, 90 epochs; cost not measured here
+sources   official MAE main_linprobe.py and FINETUNE.md: base lr 0.1, weight decay 0, warm-up 10 of 90 epochs, head std 0.01,
+          random resized crop 0.08 to 1 (bicubic) and flip, BatchNorm epsilon 1e-6
+expected  67.8 top-1 for MAE ViT-B 1600 ep (published, FINETUNE.md; paper 68.0; not run here)
 """
 
 _base_ = ["../_base_/classification.py"]

@@ -3,7 +3,7 @@
 COMMAND   mimeval transfer CKPT --suite configs/suites/vitb.py --tasks detection --data DATA --out work_dirs/vitb
           8 GPUs: tools/dist_train.sh configs/transfer/maskrcnn_vitdet_vitb.py 8 \
                   --cfg-options model.backbone.init_cfg.checkpoint=CKPT
-hardware  8 GPUs x 8 images = batch 64, 184,375 iterations; estimated 3 days on 8 A100 80 GB, not run
+hardware  8 GPUs x 8 images = batch 64, 184,375 iterations; cost not measured here
 sources   detectron2 projects/ViTDet (mask_rcnn_vitdet_b_100ep.py, models/mask_rcnn_vitdet.py, coco_loader_lsj.py): lr 1e-4 for
           64 images, weight decay 0.1, layer decay 0.7, drop path 0.1, windows of 14 with global blocks 2, 5, 8, 11,
           decomposed relative positions, warm-up 250, steps at 163,889 and 177,546; box and mask heads with LayerNorm

@@ -3,7 +3,7 @@
 COMMAND   mimeval transfer CKPT --suite configs/suites/vitb.py --tasks segmentation --data DATA --out work_dirs/vitb
           8 GPUs: tools/dist_train.sh configs/transfer/upernet_vitb.py 8 \
                   --cfg-options model.backbone.init_cfg.checkpoint=CKPT
-hardware  8 GPUs x 2 images = batch 16, 160,000 iterations; estimated 16 h on 8 A100, not run
+hardware  8 GPUs x 2 images = batch 16, 160,000 iterations; cost not measured here
 sources   mmseg configs/mae and implus/mae_segmentation: lr 1e-4, weight decay 0.05, layer decay 0.65, drop path 0.1,
           warm-up 1500 from 1e-6 of the rate, poly 1.0, FCN auxiliary 0.4 on the third tap, sliding 512/341 at test
 expected  mIoU 48.13 (mmseg) and 48.15 (mae_segmentation) for MAE ViT-B 1600 ep, single scale (published; not run here)

@@ -147,15 +147,10 @@ def _fill(cfg: Config) -> str | None:
     hooks += [dict(type=name) for name in ("ThroughputHook", "ProgressHook") if name not in present]
     cfg.custom_hooks = hooks
     if cfg.get("launcher", "none") != "none" and not torch.cuda.is_available():
-        cfg.model_wrapper_cfg = dict(
-            dict(
-                type="MMDistributedDataParallel",
-                broadcast_buffers=False,
-                find_unused_parameters=cfg.get("find_unused_parameters", False),
-            ),
-            **(cfg.get("model_wrapper_cfg") or {}),
-            device_ids=None,
-        )
+        # mmengine's own wrapping would name a GPU.
+        unused = cfg.get("find_unused_parameters", False)
+        wrapper = dict(type="MMDistributedDataParallel", broadcast_buffers=False, find_unused_parameters=unused)
+        cfg.model_wrapper_cfg = wrapper | dict(cfg.get("model_wrapper_cfg") or {}) | dict(device_ids=None)
     if not cfg.get("train_cfg"):
         return None
     by_epoch = cfg.train_cfg.get("type", "") != "IterBasedTrainLoop" and cfg.train_cfg.get("by_epoch", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -46,8 +47,11 @@ class StrictRunner(mmengine.runner.Runner):
 
     @master_only
     def dump_config(self) -> None:
-        """Write the resolved config to work_dir/config.py."""
-        Path(self.work_dir, "config.py").write_text(self.cfg.pretty_text, encoding="utf-8")
+        """Write the resolved config to work_dir/config.py; it repeats the run from its beginning, also of a resumed one."""
+        cfg = copy.deepcopy(self.cfg)
+        if cfg.get("resume"):
+            cfg.resume, cfg.load_from = False, None
+        Path(self.work_dir, "config.py").write_text(cfg.pretty_text, encoding="utf-8")
 
     def build_train_loop(self, loop: Any) -> Any:
         """mmengine's; a fault is the config's."""

@@ -19,18 +19,11 @@ from mimeval.errors import UserError
 
 RESULTS = "results.jsonl"
 TASKS = ("knn", "linear", "finetune", "detection", "segmentation")
-# Where a run reads, writes and computes does not change what it measures.
+# Where a run reads, writes, logs and computes does not change what it measures.
 _NOT_PROTOCOL = (
-    "work_dir",
-    "data_root",
-    "launcher",
-    "resume",
-    "load_from",
-    "randomness",
-    "filename",
-    "log_level",
-    "env_cfg",
-)
+    "work_dir data_root launcher resume load_from randomness filename log_level env_cfg default_hooks visualizer vis_backends"
+).split()
+_NOT_SETTINGS = ("num_workers", "persistent_workers", "pin_memory")
 _PACKAGES = (
     "mimeval torch torchvision timm numpy onedl-mmengine onedl-mmcv onedl-mmpretrain onedl-mmdetection "
     "onedl-mmsegmentation pycocotools"
@@ -135,7 +128,7 @@ def read(folder: Path) -> list[Record]:
 
 
 def config_hash(cfg: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of a task's settings: paths, seeds and the checkpoint's name are left out."""
+    """The first 16 hex digits of the SHA-256 of a task's settings, without paths, seeds, logging and workers."""
     settings = {key: value for key, value in cfg.items() if key not in _NOT_PROTOCOL}
     text = json.dumps(_plain(settings, str(cfg.get("data_root") or "")), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -143,7 +136,7 @@ def config_hash(cfg: Mapping[str, Any]) -> str:
 
 def _plain(value: Any, root: str) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, root) for key, item in value.items()}
+        return {str(key): _plain(item, root) for key, item in value.items() if key not in _NOT_SETTINGS}
     if isinstance(value, list | tuple):
         return [_plain(item, root) for item in value]
     if isinstance(value, str) and root and value.startswith(root):

@@ -65,6 +65,8 @@ def test_a_run_leaves_checkpoints_scalars_and_its_config(start, tmp_path, capfd)
 def test_the_config_that_a_run_leaves_repeats_it(start, tmp_path):
     first = start(work_dir="first")
     first.train()
+    # The config of a resumed run, too, is that of the whole run.
+    start(work_dir="first", resume=str(tmp_path / "first" / "epoch_1.pth")).train()
     cfg = load_config(tmp_path / "first" / "config.py", known_keys=RUN_KEYS)
     prepare(cfg, work_dir=str(tmp_path / "second"))
     second = build_runner(cfg)
@@ -110,6 +112,8 @@ def test_two_processes_train_what_one_does(start, tmp_path):
     for name, value in weights(one).items():
         assert torch.allclose(torch.from_numpy(trained[name]), value, atol=1e-7)
     assert sorted(first + second) == sorted(one.model.seen)
+    again = load_config(tmp_path / "two" / "config.py", known_keys=RUN_KEYS)
+    assert again.model_wrapper_cfg.device_ids is None and "device_ids" in again.model_wrapper_cfg
     assert sorted(path.name for path in (tmp_path / "two").glob("epoch_*.pth")) == ["epoch_1.pth", "epoch_2.pth"]
 
 

@@ -8,7 +8,8 @@ from mimeval.transfer.suite import transfer
 
 
 def request(tmp_path, **changes):
-    return Request(**{"checkpoints": [], "suite": "configs/suites/demo.py", "out": tmp_path / "out", **changes})
+    settings = {"checkpoints": [], "suite": "configs/suites/demo.py", "out": tmp_path / "out", "data": str(tmp_path)}
+    return Request(**{**settings, **changes})
 
 
 def jobs_of(wanted):
@@ -25,7 +26,9 @@ def test_tasks_in_the_suites_order_and_rows_within_a_task(tmp_path, checkpoint):
 
 
 def test_a_checkpoint_is_loaded_strictly_and_random_loads_nothing(tmp_path, checkpoint):
-    random, row = jobs_of(request(tmp_path, checkpoints=[str(checkpoint)], tasks=["finetune"], waive=["missing:norm.*"]))
+    random, row = jobs_of(
+        request(tmp_path, checkpoints=[str(checkpoint)], tasks=["finetune"], waive=["missing:norm.*"])
+    )
     assert "init_cfg" not in random.cfg.model.backbone
     init = row.cfg.model.backbone.init_cfg
     assert (init.type, init.checkpoint, init.waive) == ("mimeval.Pretrained", str(checkpoint), ["missing:norm.*"])

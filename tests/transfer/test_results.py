@@ -79,13 +79,23 @@ def test_what_measures_the_same_has_the_same_key():
 
 
 def test_config_hash_depends_on_settings_not_on_places():
-    def settings(root="data/", seed=0, k=20):
-        loader = {"dataset": {"data_root": root, "pipeline": [{"type": "LoadRGB"}]}, "ann_file": root + "a.json"}
+    def settings(root="data/", seed=0, k=20, workers=0):
+        loader = {
+            "num_workers": workers,
+            "dataset": {"data_root": root, "pipeline": [{"type": "LoadRGB"}]},
+            "ann_file": root + "a.json",
+        }
         return Config(
-            {"data_root": root, "work_dir": root + "x", "randomness": {"seed": seed}, "protocol": {"k": k}, "loader": loader}
+            {
+                "data_root": root,
+                "work_dir": root + "x",
+                "randomness": {"seed": seed},
+                "protocol": {"k": k},
+                "loader": loader,
+            }
         )
 
-    assert results.config_hash(settings()) == results.config_hash(settings(root="/elsewhere/", seed=3))
+    assert results.config_hash(settings()) == results.config_hash(settings(root="/elsewhere/", seed=3, workers=8))
     assert results.config_hash(settings()) != results.config_hash(settings(k=10))
     assert len(results.config_hash(settings())) == 16
 

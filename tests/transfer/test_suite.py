@@ -20,6 +20,7 @@ SHORT = [
     "finetune.train_dataloader.batch_size=20",
     *(f"{task}.train_cfg.{key}=2" for task in ("detection", "segmentation") for key in ("max_iters", "val_interval")),
     *(f"{task}.train_dataloader.batch_size=4" for task in ("detection", "segmentation")),
+    *(f"{task}.default_hooks.logger.interval=1" for task in ("finetune", "detection", "segmentation")),
     *(f"{task}.param_scheduler.0.warmup=0" for task in ("finetune", "detection", "segmentation", "linear")),
 ]
 
@@ -52,7 +53,10 @@ def test_records_say_what_was_read_and_loaded(finished):
     records = {(one.task, one.init): one for one in results.read(finished[0])}
     assert records["knn", "random"].checkpoint is None
     assert records["knn", "tiny"].features | {"k": 5} == records["knn", "tiny"].features
-    assert (records["linear", "tiny"].features["tokens"], records["linear", "tiny"].features["norm"]) == ("mean", "norm")
+    assert (records["linear", "tiny"].features["tokens"], records["linear", "tiny"].features["norm"]) == (
+        "mean",
+        "norm",
+    )
     assert records["finetune", "tiny"].features["norm"] == "fc_norm"
     assert records["segmentation", "tiny"].features["tokens"] == "patches"
     loaded = records["finetune", "tiny"].checkpoint
@@ -103,7 +107,17 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(tmp_path, data, caps
         "finetune.default_hooks.checkpoint.interval=1",
         "finetune.custom_hooks=[{'type':'InterruptOnce'}]",
     ]
-    command = ["transfer", "--data", str(data), "--out", str(tmp_path / "out"), "--tasks", "finetune", "--cfg-options", *options]
+    command = [
+        "transfer",
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+        "--tasks",
+        "finetune",
+        "--cfg-options",
+        *options,
+    ]
     assert main(command) == 130
     assert "--resume" in capsys.readouterr().err
     folder = tmp_path / "out" / "random" / "finetune"
@@ -113,5 +127,26 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(tmp_path, data, caps
     (record,) = results.read(tmp_path / "out")
     assert record.images_seen == 80
     assert not list(folder.glob("*.pth"))
-    logged = [json.loads(line) for path in folder.glob("*/vis_data/scalars.json") for line in path.read_text().splitlines()]
+    logged = [
+        json.loads(line) for path in folder.glob("*/vis_data/scalars.json") for line in path.read_text().splitlines()
+    ]
     assert max(entry["step"] for entry in logged) <= 4, "the second start must not train the first epoch again"
+
+
+def test_a_training_that_diverges_leaves_no_record(tmp_path, data, capsys):
+    options = ["finetune.base_lr=1e30", "finetune.train_cfg.max_epochs=1", "finetune.train_cfg.val_interval=1"]
+    options += ["finetune.train_dataloader.batch_size=10", "finetune.param_scheduler.0.warmup=0"]
+    command = [
+        "transfer",
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+        "--tasks",
+        "finetune",
+        "--cfg-options",
+        *options,
+    ]
+    assert main(command) == 2
+    assert "base_lr" in capsys.readouterr().err
+    assert results.read(tmp_path / "out") == []

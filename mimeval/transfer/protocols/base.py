@@ -8,6 +8,7 @@ every line of progress.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,11 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
     peak = peak_bytes()
     if "train/peak_bytes" in hub.log_scalars:
         peak = max(peak, int(hub.get_scalar("train/peak_bytes").data[0].max()))
+    loss = float(hub.get_scalar("train/loss").current())
+    if not math.isfinite(loss):
+        raise UserError(
+            f"config {cfg.filename}: the training loss ended as {loss}; lower base_lr or optim_wrapper.optimizer.lr."
+        )
     if last.metrics is None:
         raise UserError(
             f"config {cfg.filename}: it trains but never evaluates; set val_dataloader, val_evaluator and val_cfg."
