@@ -33,8 +33,6 @@ HOOKS = _child("hook", ROOT_HOOKS, "mimeval.engine")
 METRICS = _child("metric", ROOT_METRICS, "mimeval.transfer.metrics")
 OPTIMIZERS = _child("optimizer", ROOT_OPTIMIZERS, "mimeval.engine")
 OPTIM_WRAPPERS = _child("optim_wrapper", ROOT_OPTIM_WRAPPERS, "mimeval.engine")
-OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    "optimizer wrapper constructor", ROOT_OPTIM_WRAPPER_CONSTRUCTORS, "mimeval.engine"
-)
+OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", ROOT_OPTIM_WRAPPER_CONSTRUCTORS, "mimeval.engine")
 PARAM_SCHEDULERS = _child("parameter scheduler", ROOT_PARAM_SCHEDULERS, "mimeval.engine")
 WEIGHT_INITIALIZERS = _child("weight initializer", ROOT_WEIGHT_INITIALIZERS, "mimeval.checkpoints")

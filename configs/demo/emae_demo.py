@@ -29,9 +29,7 @@ train_dataloader = dict(
             pipeline=[
                 dict(type="LoadRGB"),
                 # No flip: a mirrored digit is another one.
-                dict(
-                    type="RandomResizedCrop", size=32, scale=(0.6, 1.0), ratio=(0.9, 1.1), interpolation="bilinear"
-                ),
+                dict(type="RandomResizedCrop", size=32, scale=(0.6, 1.0), ratio=(0.9, 1.1), interpolation="bilinear"),
                 dict(type="PackImages"),
             ]
         )

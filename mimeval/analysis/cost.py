@@ -77,9 +77,7 @@ def training_step(config: Config, batch: int, precision: str) -> Callable[[], No
     model.init_weights()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05)
-    wrapper = OPTIM_WRAPPERS.build(
-        dict(type="mimeval.AutocastOptimWrapper", precision=precision, optimizer=optimizer)
-    )
+    wrapper = OPTIM_WRAPPERS.build(dict(type="mimeval.AutocastOptimWrapper", precision=precision, optimizer=optimizer))
     height, width = model.backbone.patch_embed.img_size
     images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
     keys = torch.stack([torch.zeros(batch), torch.zeros(batch), torch.arange(batch)], dim=1).long().to(device)

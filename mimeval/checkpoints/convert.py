@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from mimeval.errors import UserError
 from .formats import Recognised, family_named, recognise
 from .formats.base import Architecture, State
 from .load import load_backbone, resize_table
-from .state import read_state, sha256, write_pth, write_safetensors
+from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
 
 EXTENSIONS = (".pth", ".safetensors")
 FEATURE_TOLERANCE = 1e-5
@@ -94,7 +95,7 @@ def convert(
         )
     state = family.write({theirs: own[name] for name, theirs in names.items() if theirs is not None})
     transformations = [*found.transformations, *notes]
-    provenance = _provenance(checkpoint.path, found, architecture, transformations)
+    provenance = _provenance(checkpoint, found, architecture, transformations)
     if target.suffix == ".safetensors":
         write_safetensors(target, state, provenance)
     else:
@@ -144,17 +145,22 @@ def _resize(own: State, architecture: Architecture, image_size: int | None) -> t
 
 
 def _provenance(
-    source: Path, found: Recognised, architecture: Architecture, transformations: list[str]
+    checkpoint: Checkpoint, found: Recognised, architecture: Architecture, transformations: list[str]
 ) -> dict[str, str]:
     # Strings only: that is what a safetensors header holds.
     known = {
-        "source": source.name,
-        "source_sha256": sha256(source),
+        "source": checkpoint.path.name,
+        "source_sha256": sha256(checkpoint.path),
         "family": found.family.name,
         "tool": f"mimeval {__version__}",
         "transformations": "; ".join(transformations) or "none",
         "architecture": str(architecture),
     }
+    # How it was trained, where the source says so: by our own runs, or by a conversion that kept it.
+    stored = checkpoint.meta.get("meta", checkpoint.meta)  # a runner's file keeps it one level down
+    for key in ("training", "seed"):
+        if key in stored:
+            known[key] = stored[key] if isinstance(stored[key], str) else json.dumps(stored[key])
     if architecture.grid is not None:
         known["grid"] = f"{architecture.grid[0]}x{architecture.grid[1]}"
     if architecture.heads_are_stored:

@@ -124,7 +124,9 @@ def generate(out: Path, spec: DemoSpec) -> Path:
         found = json.loads(marker.read_text())["spec"]
         if found == asdict(spec):
             return out
-        raise UserError(f"{out} holds a demo set made with {found}, not {asdict(spec)}: choose another folder or remove it.")
+        raise UserError(
+            f"{out} holds a demo set made with {found}, not {asdict(spec)}: choose another folder or remove it."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is no demo set: choose a new or empty folder.")
     composer = DemoComposer(spec)
@@ -205,4 +207,3 @@ def _load_photos() -> list[np.ndarray]:
     from sklearn.datasets import load_sample_image
 
     return [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
-

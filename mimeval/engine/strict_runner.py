@@ -19,6 +19,7 @@ from mmengine.utils import apply_to
 
 import mimeval
 from mimeval.checkpoints.state import read_file, write_pth
+from mimeval.engine import provenance
 from mimeval.engine.faults import blame_config
 from mimeval.engine.outputs import WorkDir
 from mimeval.errors import UserError
@@ -164,6 +165,15 @@ class StrictRunner(mmengine.runner.Runner):
                 "experiment_name": self.experiment_name,
                 "time": time.strftime("%Y%m%d_%H%M%S"),
                 "mimeval_version": mimeval.__version__,
+                "training": {
+                    "config": Path(self.source or "").name,
+                    "command": provenance.command(),
+                    "git": provenance.git_revision(),
+                    "hardware": provenance.hardware(),
+                    "versions": provenance.versions(),
+                    "images_seen": self.message_hub.runtime_info.get("images_seen"),
+                    "wall_s": self.message_hub.runtime_info.get("train_wall_s"),
+                },
                 "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", {}),
             },
             "state_dict": model.state_dict(),

@@ -1,7 +1,7 @@
 """Masked image modeling with slots: every method of the suite is a configuration of this one model.
 
-    images ─► patches ─► masks ─► visible tokens ─► encoder ─► decoder per level ─► loss against its target
-                                   (K parts, stacked)                              + regularisers between the parts
+images ─► patches ─► masks ─► visible tokens ─► encoder ─► decoder per level ─► loss against its target
+                               (K parts, stacked)                              + regularisers between the parts
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class MaskedImageModel(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         if len(decoders) != len(targets):
-            raise UserError(f"Every level needs a decoder and a target: {len(decoders)} decoders, {len(targets)} targets.")
+            raise UserError(
+                f"Every level needs a decoder and a target: {len(decoders)} decoders, {len(targets)} targets."
+            )
         self.backbone = MODELS.build(backbone)
         self.masking = MODELS.build(masking)
         self.targets = nn.ModuleList(MODELS.build(target) for target in targets)

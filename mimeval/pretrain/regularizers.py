@@ -45,7 +45,9 @@ class SelfConsistency(nn.Module):
         """
         parts = prediction.shape[1]
         if parts < 3:
-            raise UserError(f"SelfConsistency needs at least 3 parts to have patches hidden in two of them, not {parts}.")
+            raise UserError(
+                f"SelfConsistency needs at least 3 parts to have patches hidden in two of them, not {parts}."
+            )
         total = prediction.new_zeros((), dtype=torch.float32)
         pairs = list(combinations(range(parts), 2))
         for i, j in pairs:

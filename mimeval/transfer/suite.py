@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mimeval.engine import provenance
 from mimeval.engine.environment import setup_environment
 from mimeval.engine.outputs import latest_checkpoint
 from mimeval.errors import UserError
@@ -101,9 +102,9 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
         checkpoint=checkpoint,
         note=row.note,
         artifacts=job.artifacts,
-        git=results.git_revision(),
-        versions=results.versions(),
-        hardware=results.hardware(),
+        git=provenance.git_revision(),
+        versions=provenance.versions(),
+        hardware=provenance.hardware(),
         wall_s=round(wall_s, 2),
         peak_bytes=outcome.peak_bytes,
         images_seen=outcome.images_seen,

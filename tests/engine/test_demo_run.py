@@ -16,8 +16,8 @@ SHRUNK = (
     "model.backbone.arch={'embed_dim':16,'depth':1,'num_heads':2}",
     "model.decoders.0.embed_dim=16",
     "train_dataloader.batch_size=4",
-    "param_scheduler.0.epochs=3",
-    "param_scheduler.0.warmup=0.5",
+    "+param_scheduler.0.epochs=3",
+    "+param_scheduler.0.warmup=0.5",
     "custom_hooks.0.interval=1",
 )
 

@@ -66,7 +66,9 @@ def test_mask_latent_prediction_target_and_losses(arrays):
     assert_close(model.targets[0](arrays["in/images"]), arrays["out/target_norm_pix"])
     assert_close(model.losses_of(arrays["in/images"], masks)["loss_reconstruction"], arrays["out/loss"].squeeze())
     raw = load(build(norm_pix=False), arrays)
-    assert_close(raw.losses_of(arrays["in/images"], masks)["loss_reconstruction"], arrays["out/loss_raw_pixels"].squeeze())
+    assert_close(
+        raw.losses_of(arrays["in/images"], masks)["loss_reconstruction"], arrays["out/loss_raw_pixels"].squeeze()
+    )
 
 
 def test_every_gradient(arrays):
@@ -84,7 +86,9 @@ def test_every_gradient(arrays):
 def test_low_contrast_pins_the_epsilon_of_the_target(arrays):
     model = load(build(), arrays)
     masks = model.masking.from_noise(arrays["in/noise"])
-    images = arrays["lowcontrast/in/images"] if "lowcontrast/in/images" in arrays else arrays["in/images"] * 2**-7 + 0.25
+    images = (
+        arrays["lowcontrast/in/images"] if "lowcontrast/in/images" in arrays else arrays["in/images"] * 2**-7 + 0.25
+    )
     losses = model.losses_of(images, masks)
     assert_close(losses["loss_reconstruction"], arrays["lowcontrast/out/loss"].squeeze())
 

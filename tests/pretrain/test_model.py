@@ -6,9 +6,7 @@ from mimeval.errors import UserError
 from mimeval.pretrain.masking import ParallelMasking
 from tests.parity.test_mae_pretrain import build
 
-EMAE = dict(
-    masking=dict(type="mimeval.ParallelMasking", parts=4), regularizers=[dict(type="mimeval.SelfConsistency")]
-)
+EMAE = dict(masking=dict(type="mimeval.ParallelMasking", parts=4), regularizers=[dict(type="mimeval.SelfConsistency")])
 
 
 @pytest.fixture

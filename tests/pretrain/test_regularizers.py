@@ -72,7 +72,9 @@ def test_normalisers_differ_by_the_share_of_overlap(batch):
 
 def test_weight_scales(batch):
     prediction, mask = batch
-    assert SelfConsistency(weight=0.5)(prediction, mask).item() == pytest.approx(SelfConsistency()(prediction, mask).item() / 2)
+    assert SelfConsistency(weight=0.5)(prediction, mask).item() == pytest.approx(
+        SelfConsistency()(prediction, mask).item() / 2
+    )
 
 
 def test_two_parts_have_nothing_in_common():

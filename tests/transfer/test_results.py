@@ -4,6 +4,7 @@ import json
 import pytest
 from mmengine.config import Config
 
+from mimeval.engine import provenance
 from mimeval.errors import UserError
 from mimeval.transfer import results
 
@@ -26,8 +27,8 @@ def record(**changes):
             "note": "",
             "artifacts": "random/knn",
             "git": None,
-            "versions": results.versions(),
-            "hardware": results.hardware(),
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(),
             "wall_s": 1.0,
             "peak_bytes": 1,
             "images_seen": 1,

@@ -14,7 +14,7 @@ from mimeval.registry import HOOKS
 class ThroughputHook(Hook):
     """Scalars `train/images_per_s` (all processes, loading included) and `train/peak_bytes`; info `images_seen`.
 
-    The optimizer wrapper adds `train/grad_norm`. Images seen are kept over a resume.
+    The optimizer wrapper adds `train/grad_norm`. Images seen and the time of all steps, `train_wall_s` in seconds, are kept over a resume.
     """
 
     # After IterTimerHook, which has the same priority and is registered first, and before LoggerHook.
@@ -38,5 +38,7 @@ class ThroughputHook(Hook):
         self.peak = max(self.peak, peak_bytes())
         seen = hub.get_info("images_seen") if "images_seen" in hub.runtime_info else 0
         hub.update_info("images_seen", seen + images)
+        wall = hub.get_info("train_wall_s") if "train_wall_s" in hub.runtime_info else 0.0
+        hub.update_info("train_wall_s", wall + hub.get_scalar("train/time").current())
         hub.update_scalar("train/images_per_s", images / seconds)
         hub.update_scalar("train/peak_bytes", self.peak)
