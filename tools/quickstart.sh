@@ -9,7 +9,7 @@ data=data/demo
 
 "$mimeval" data demo "$data"
 "$mimeval" train configs/demo/emae_demo.py --data "$data" --work-dir "$out/pretrain" --resume auto
-"$mimeval" convert "$out/pretrain/last.pth" "$out/emae_live.safetensors" --to mimeval --force
+"$mimeval" convert "$out/pretrain" "$out/emae_live.safetensors" --to mimeval --force
 "$mimeval" transfer "$out/emae_live.safetensors" checkpoints/emae_demo.safetensors \
   --init-names emae_live,emae_reference --suite configs/suites/demo.py --data "$data" --out "$out" --resume
 "$mimeval" report "$out"

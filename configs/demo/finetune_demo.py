@@ -18,7 +18,7 @@ model = dict(
 )
 crop = dict(type="RandomResizedCrop", size=32, scale=(0.6, 1.0), interpolation="bilinear")
 train_dataloader = dict(
-    batch_size=100,
+    batch_size=50,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(dataset=dict(pipeline=[dict(type="LoadRGB"), crop, dict(type="PackImages")])),
@@ -29,8 +29,8 @@ val_dataloader = dict(
     persistent_workers=False,
     dataset=dict(pipeline=[dict(type="LoadRGB"), dict(type="PackImages")]),
 )
-base_lr = 5e-3
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.8))
+base_lr = 1.5e-2  # 3e-3 for 50 images
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay=0.85))
 param_scheduler = [dict(type="WarmupCosine", warmup=0.2, min_lr=1e-6, convert_to_iter_based=True)]
-train_cfg = dict(max_epochs=2, val_interval=2)
+train_cfg = dict(max_epochs=3, val_interval=3)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

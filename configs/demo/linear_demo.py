@@ -21,7 +21,7 @@ train_dataloader = dict(
     batch_size=100, num_workers=0, persistent_workers=False, dataset=dict(dataset=dict(pipeline=pipeline))
 )
 val_dataloader = dict(batch_size=250, num_workers=0, persistent_workers=False, dataset=dict(pipeline=pipeline))
-base_lr = 77.0
+base_lr = 51.2  # 20 for 100 images
 optim_wrapper = dict(accumulative_counts=1)
 param_scheduler = [dict(type="WarmupCosine", warmup=9, min_lr=0.0, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=90, val_interval=90)

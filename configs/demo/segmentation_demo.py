@@ -9,7 +9,7 @@ expected  see README.md, reproduced by tools/quickstart.sh
 _base_ = ["../transfer/upernet_vitb.py", "../_base_/demo_vit.py"]
 
 protocol = dict(name="upernet_demo")
-max_iters = 250
+max_iters = 500
 channels = 48
 width, patch, depth = _base_.backbone.arch.embed_dim, _base_.backbone.patch_size, _base_.backbone.arch.depth
 classes = ("background", *"0123456789")
@@ -61,7 +61,7 @@ model = dict(
     test_cfg=dict(_delete_=True, mode="whole"),
 )
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
@@ -91,7 +91,7 @@ val_dataloader = dict(
     ),
 )
 base_lr = None
-optim_wrapper = dict(precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8))
+optim_wrapper = dict(precision="fp32", optimizer=dict(lr=1e-2, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.9))
 param_scheduler = [dict(type="WarmupCosine", warmup=20, by_epoch=False)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

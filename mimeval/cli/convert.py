@@ -10,7 +10,11 @@ EXAMPLE = "mimeval convert mae_pretrain_vit_base.pth checkpoints/mae_vitb.safete
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="IN", help="the checkpoint to read: .pth or .safetensors of any known family")
+    parser.add_argument(
+        "source",
+        metavar="IN",
+        help="the checkpoint to read: .pth or .safetensors of a known family, or a run's folder (its newest)",
+    )
     parser.add_argument("target", metavar="OUT", help="the file to write, .pth or .safetensors")
     parser.add_argument(
         "--to", choices=("mimeval", "mae"), default="mimeval", help="format to write (default: %(default)s)"
@@ -26,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from mimeval.checkpoints.convert import convert
+    from mimeval.engine.outputs import checkpoint_of
 
-    report = convert(args.source, args.target, args.to, args.image_size, args.force, args.trust_pickle)
+    report = convert(checkpoint_of(args.source), args.target, args.to, args.image_size, args.force, args.trust_pickle)
     print(report)
     return 0

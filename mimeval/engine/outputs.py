@@ -58,3 +58,20 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         if (match := re.fullmatch(r"(?:epoch|iter)_(\d+)", path.stem))
     ]
     return max(numbered)[1] if numbered else None
+
+
+def checkpoint_of(path: str | Path) -> Path:
+    """A checkpoint named by a user: the file itself, or the newest whole one of a run's folder.
+
+    Raises:
+        UserError: a folder without a checkpoint. Whether a file is one, its reader says.
+    """
+    given = Path(path).expanduser()
+    if not given.is_dir():
+        return given
+    newest = latest_checkpoint(given)
+    if newest is None:
+        raise UserError(
+            f"{path}: expected a checkpoint file or the folder of a run, found a folder without checkpoints; give a file"
+        )
+    return newest

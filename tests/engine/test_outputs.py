@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimeval.engine.outputs import WorkDir, latest_checkpoint
+from mimeval.engine.outputs import WorkDir, checkpoint_of, latest_checkpoint
 from mimeval.errors import UserError
 
 
@@ -50,3 +50,12 @@ def test_the_latest_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path).name == "epoch_2.pth"
     (tmp_path / "last_checkpoint").write_text("/gone/epoch_3.pth")
     assert latest_checkpoint(tmp_path).name == "epoch_10.pth"
+
+
+def test_a_runs_folder_stands_for_its_newest_checkpoint(tmp_path):
+    (tmp_path / "epoch_4.pth").touch()
+    assert checkpoint_of(tmp_path) == tmp_path / "epoch_4.pth"
+    assert checkpoint_of(tmp_path / "epoch_4.pth") == tmp_path / "epoch_4.pth"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: expected a checkpoint file or the folder of a run"):
+        checkpoint_of(tmp_path / "empty")
