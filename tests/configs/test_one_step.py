@@ -1,0 +1,86 @@
+"""A shrunk copy of every trained config takes a step through the real runner, data and optimiser."""
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from mimeval.datasets.demo import CLASSES, DemoSpec, generate
+from mimeval.engine.config import load_config
+from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
+
+CONFIGS = [
+    "mae_vitb",
+    "mae_vitl",
+    "emae_vitb",
+    "emae_vitl",
+    "transfer/linear_vitb",
+    "transfer/finetune_vitb",
+    "transfer/maskrcnn_vitdet_vitb",
+    "transfer/upernet_vitb",
+]
+# Widths, image sizes and sample counts that make a model small, whatever they belong to.
+SMALLER = {1024: 64, 768: 24, 512: 32, 256: 16, 224: 32, 2048: 64}
+
+
+def smaller(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: smaller(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(smaller(item) for item in value)
+    return SMALLER.get(value, value) if type(value) is int else value
+
+
+def shrink(config: Config) -> Config:
+    """The config with a narrow backbone of the same depth, small images, and the demo set in place of the real ones."""
+    depth = 24 if config.model.backbone.get("arch") == "large" else 12
+    small = Config(smaller(config._cfg_dict.to_dict()), filename=config.filename)
+    backbone = small.model.backbone
+    backbone.pop("init_cfg", None)
+    backbone.arch = dict(embed_dim=24, depth=depth, num_heads=2)
+    backbone.img_size = 64 if backbone.get("window_size") else 32
+    loader = small.train_dataloader
+    loader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+    dataset = loader.dataset.dataset
+    dataset.indices = 4
+    if dataset.type == "CocoDataset":
+        dataset.update(metainfo=dict(classes=CLASSES), filter_cfg=dict(min_size=0))
+    if dataset.type == "ADE20KDataset":
+        dataset.img_suffix = ".png"
+    by_epoch = small.train_cfg.get("type") != "IterBasedTrainLoop"
+    small.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1) if by_epoch else dict(by_epoch=False, max_iters=1)
+    small.val_dataloader = small.val_cfg = small.val_evaluator = None
+    small.optim_wrapper.accumulative_counts = 1
+    small.param_scheduler = []
+    return small
+
+
+class Start(Hook):
+    """Keeps the weights that training begins with."""
+
+    def before_train(self, runner) -> None:
+        self.weights = {name: p.detach().clone() for name, p in runner.model.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return generate(tmp_path_factory.mktemp("data") / "demo", DemoSpec(train=40, val=10, seed=1))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_shrunk_copy_trains(name, data, tmp_path):
+    config = shrink(load_config(name, data=str(data), known_keys=RUN_KEYS | {"protocol"}))
+    config.pop("protocol", None)
+    prepare(config, work_dir=str(tmp_path / "run"))
+    runner = build_runner(config)
+    start = Start()
+    runner.register_hook(start)
+    runner.train()
+    assert runner.iter >= 1
+    for parameter_name, parameter in runner.model.named_parameters():
+        assert torch.isfinite(parameter).all(), parameter_name
+    frozen = {name for name, p in runner.model.named_parameters() if torch.equal(p, start.weights[name])}
+    assert frozen < set(start.weights)
+    assert {name for name, p in runner.model.named_parameters() if not p.requires_grad} <= frozen
