@@ -1,7 +1,7 @@
 """Mask R-CNN on the demo set: global attention, a pyramid of three levels at strides 2, 4 and 8, small heads.
 
 COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks detection --data data/demo --out work_dirs/demo
-hardware  2 CPU cores, about 45 s a row
+hardware  CPU, 56 s a row on one thread
 sources   recipe: transfer/maskrcnn_vitdet_vitb.py; sizes, iterations and rate: chosen on 1,000 images carved from train
 expected  see README.md, reproduced by tools/quickstart.sh
 """

@@ -1,7 +1,7 @@
 """Fine-tuning on the demo set: mean of the patches, new fc_norm, layer-wise lr decay.
 
 COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks finetune --data data/demo --out work_dirs/demo
-hardware  2 CPU cores, about 30 s a row
+hardware  CPU, 56 s a row on one thread
 sources   recipe: transfer/finetune_vitb.py without Mixup, CutMix, drop path and flip (a mirrored digit is another one);
           batch, epochs, rate and layer decay: chosen on 1,000 images carved from train
 expected  see README.md, reproduced by tools/quickstart.sh

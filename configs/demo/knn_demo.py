@@ -1,7 +1,7 @@
 """k-NN on the demo set: DINO's vote over the mean of the patch tokens after the final norm.
 
 COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks knn --data data/demo --out work_dirs/demo
-hardware  2 CPU cores, about 5 s a row
+hardware  CPU, 15 s a row on one thread
 sources   k 20, T 0.07: DINO (2104.14294); the mean of the patches, because MAE's loss reaches every patch and the class token
           only through attention
 expected  see README.md, reproduced by tools/quickstart.sh

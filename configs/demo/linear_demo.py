@@ -1,7 +1,7 @@
 """MAE's linear probe on the demo set: mean of the patch tokens after the final norm, BatchNorm, one linear layer, LARS.
 
 COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks linear --data data/demo --out work_dirs/demo
-hardware  2 CPU cores, about 10 s a row
+hardware  CPU, 18 s a row on one thread
 sources   recipe: transfer/linear_vitb.py; tokens, batch, epochs and rate: chosen on 1,000 images carved from train
 expected  see README.md, reproduced by tools/quickstart.sh
 """

@@ -1,7 +1,7 @@
 """UperNet on the demo set: four taps, a pyramid at strides 2 to 8, small heads, whole images.
 
 COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks segmentation --data data/demo --out work_dirs/demo
-hardware  2 CPU cores, about 30 s a row
+hardware  CPU, 38 s a row on one thread
 sources   recipe: transfer/upernet_vitb.py; sizes, iterations and rate: chosen on 1,000 images carved from train
 expected  see README.md, reproduced by tools/quickstart.sh
 """

@@ -1,7 +1,7 @@
 """The five tasks on the demo set: a test of the whole pipe in minutes on 2 CPU cores, no benchmark.
 
 COMMAND   mimeval transfer CKPT [CKPT ...] --suite configs/suites/demo.py --data data/demo --out work_dirs/demo
-hardware  2 CPU cores, about 2 minutes a row
+hardware  CPU, 182 s a row on one thread
 sources   chosen on a split carved from the demo set's training images, see each config
 expected  see README.md, reproduced by tools/quickstart.sh
 """

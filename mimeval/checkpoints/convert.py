@@ -17,7 +17,7 @@ from mimeval.errors import UserError
 
 from .formats import Recognised, family_named, recognise
 from .formats.base import Architecture, State
-from .load import load_backbone, resize_table
+from .load import check_finite, load_backbone, missing_tensors, resize_table
 from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
 
 EXTENSIONS = (".pth", ".safetensors")
@@ -78,6 +78,7 @@ def convert(
 
     checkpoint = read_state(src, trust_pickle)
     found = recognise(checkpoint)
+    _check_whole(src, found)
     own = {found.family.own_name(name) or name: tensor for name, tensor in found.state.items()}
     own, notes = _resize(own, found.architecture, image_size)
     architecture = found.architecture
@@ -120,6 +121,23 @@ def convert(
         feature_difference=difference,
         features_skipped=skipped,
     )
+
+
+def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
+    # What nothing could load afterwards is not worth writing. Tensors too many are kept: they are another backbone's.
+    encoder = found.family.encoder(found.state)
+    check_finite(src, encoder)
+    settings = backbone_settings(found.architecture)
+    if settings is None:
+        return
+    with torch.device("meta"):
+        target = VisionTransformer(**settings).state_dict()
+    missing, _ = missing_tensors(found, encoder, target)
+    if missing:
+        raise UserError(
+            f"{src} (family {found.family.name}): expected a whole encoder, {found.architecture}, found none of "
+            f"{', '.join(missing[:3])} ({len(missing)} of {len(target)} tensors missing); get the whole file."
+        )
 
 
 def _resize(own: State, architecture: Architecture, image_size: int | None) -> tuple[State, list[str]]:

@@ -112,7 +112,7 @@ def load_backbone(
 
     encoder, notes = _resample(path, found, backbone, target)
     problems: dict[str, list[str]] = {}
-    missing, fresh = _missing(found, encoder, target)
+    missing, fresh = missing_tensors(found, encoder, target)
     problems["missing"] = waivers.remaining("missing", missing)
     unexpected, left_over = _unexpected(found, target)
     problems["unexpected"] = waivers.remaining("unexpected", unexpected)
@@ -121,11 +121,7 @@ def load_backbone(
     problems["shape"] = waivers.remaining("shape", other_shape)
     loaded = [name for name in shared if name not in other_shape]
     _raise_problems(path, found, problems, encoder, target, loaded)
-    infinite = [name for name in loaded if not torch.isfinite(encoder[name]).all()]
-    if infinite:
-        raise UserError(
-            f"{path} holds values that are not finite (NaN or infinite) in {_first(infinite)}; it cannot be used."
-        )
+    check_finite(path, {name: encoder[name] for name in loaded})
 
     result = backbone.load_state_dict({name: encoder[name] for name in loaded}, strict=False)
     if set(result.missing_keys) - set(target) or set(target) - set(loaded) != set(result.missing_keys):
@@ -148,6 +144,15 @@ def load_backbone(
     )
     backbone.load_report = report  # type: ignore[assignment]
     return report
+
+
+def check_finite(path: str | os.PathLike, state: State) -> None:
+    """Raises UserError naming the tensors that hold NaN or infinite values."""
+    infinite = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if infinite:
+        raise UserError(
+            f"{path} holds values that are not finite (NaN or infinite) in {_first(infinite)}; it cannot be used."
+        )
 
 
 def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone: nn.Module, target: State) -> None:
@@ -201,8 +206,8 @@ def resize_table(table: Tensor, old: Grid, new: Grid, prefix_rows: int = 1) -> T
     return torch.cat([prefix[:, :prefix_rows], resample_positions(table[:, rows:], old, new)], dim=1)
 
 
-def _missing(found: Recognised, encoder: State, target: State) -> tuple[list[str], dict[str, str]]:
-    # What the file lacks: an error, or declared by the family. A declared group is absent as a whole or not at all.
+def missing_tensors(found: Recognised, encoder: State, target: State) -> tuple[list[str], dict[str, str]]:
+    """What the file lacks: an error, or declared by the family with its reason (as a whole group or not at all)."""
     missing, fresh = [], {}
     for name in (name for name in target if name not in encoder):
         for absence in found.family.may_lack:

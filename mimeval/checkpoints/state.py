@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mimeval.errors import UserError
 
-TRUST = "--trust-pickle reads it all the same, which runs whatever code the file contains"
+TRUST = "`mimeval convert --trust-pickle` reads it all the same, which runs whatever code the file contains"
 # The keys under which files keep a state dict, best first: official MAE, mmengine, SlowFast.
 WRAPPERS = ("model", "state_dict", "model_state")
 REMOTE = re.compile(r"^[A-Za-z][\w.+-]*:(\S+:)?//")
@@ -102,6 +102,10 @@ def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoin
     nested = {str(key): value for key, value in content.items() if isinstance(value, dict)}
     keys = [*(key for key in WRAPPERS if key in nested), "", *(key for key in nested if key not in WRAPPERS)]
     found = {key: _tensors(nested[key] if key else content) for key in keys}
+    for name, tensor in (item for tensors in found.values() for item in tensors.items()):
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "quantized" if tensor.is_quantized else "meta" if tensor.is_meta else "sparse"
+            raise UserError(f"{path}: expected plain tensors, found {name} {kind}; save it as a dense tensor.")
     states = {key: tensors for key, tensors in found.items() if tensors}
     if not states:
         raise UserError(f"{path} holds no tensors; its keys are {', '.join(map(str, content)) or 'none'}.")
@@ -187,7 +191,9 @@ def _refusal(file: Path, error: UnpicklingError, is_zip: bool) -> str:
     if found:
         names = ", ".join(dict.fromkeys(found))
         return f"{file} was not read: it is a pickle that calls for {names}, which no checkpoint needs; {TRUST}."
-    return f"{file} was not read: {_first_line(error).removeprefix('Weights only load failed.').strip()}; {TRUST}."
+    # torch's own advice is full pickle; what it met stands behind it.
+    reason = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())[:100].rstrip(". ")
+    return f"{file} was not read: it is damaged, or no checkpoint ({reason}); copy or download it again."
 
 
 def _first_line(error: Exception) -> str:

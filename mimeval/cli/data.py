@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mimeval.cli.run_arguments import seed
+
 NAME = "data"
 HELP = "make the demo set"
 EXAMPLE = "mimeval data demo data/demo"
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--background", type=float, default=0.3, help="brightness of the photographs, 0 to 1 (default: %(default)s)"
     )
-    demo.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    demo.add_argument("--seed", type=seed, default=0, help="seed of everything random (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ def verbs() -> dict[str, ModuleType]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """One sentence, like every other error."""
-        raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,6 +66,11 @@ def sentence(error: UserError) -> str:
     return " ".join(text.split())
 
 
+def fresh_line() -> str:
+    """What takes a line of progress, which has no end yet, off a terminal."""
+    return "\r\033[K" if sys.stderr.isatty() else ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb. Exit codes: 0 done, 2 the user can put it right, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -75,7 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             near = difflib.get_close_matches(arguments[0], verbs(), n=1)
             hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(verbs())}"
             raise UserError(f"mimeval has no verb '{arguments[0]}'; {hint}")
-        args = parser.parse_args(arguments)
+        if "" in arguments:
+            # A shell variable that is not set: taken as a path it would mean the current folder.
+            after = arguments[arguments.index("") - 1]
+            raise UserError(f"the argument after {after} is empty; give a value (is a shell variable unset?)")
+        args, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            prog = " ".join(filter(None, ["mimeval", args.verb]))
+            raise UserError(f"unrecognized arguments: {' '.join(unknown)}; see {prog} --help")
         if args.verb is None:
             parser.print_help()
             return 0
@@ -87,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("RANK", "0") != "0":
             # torchrun ends all processes with the first one: let it be the one that says it and clears the work dir.
             time.sleep(2)
-        print(f"mimeval: {sentence(error)}", file=sys.stderr)
+        print(f"{fresh_line()}mimeval: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nmimeval: interrupted; train and transfer go on from here with --resume", file=sys.stderr)
+        print(f"{fresh_line()}mimeval: interrupted; train and transfer go on from here with --resume", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, less) has seen enough.

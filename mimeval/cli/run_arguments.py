@@ -21,9 +21,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="how processes start")
 
 
-def natural(text: str) -> int:
-    """argparse type: an integer from 0 on."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 on, found {text}")
-    return value
+def seed(text: str) -> int:
+    """argparse type: an integer that every generator takes as seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to {2**32 - 1}, found '{text}'")
+    return int(text)

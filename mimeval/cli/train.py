@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mimeval.cli.run_arguments import add_config_arguments, natural
+from mimeval.cli.run_arguments import add_config_arguments, seed
 
 NAME = "train"
 HELP = "train a config: pre-training or a downstream task"
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="mixed precision: bf16 where the device has it, else fp16")
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="compute in this precision")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the config's absolute lr to the real batch")
-    parser.add_argument("--seed", type=natural, help="seed of weights, samples, augmentations and masks")
+    parser.add_argument("--seed", type=seed, help="seed of weights, samples, augmentations and masks")
 
 
 def run(args: argparse.Namespace) -> int:

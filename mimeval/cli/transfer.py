@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mimeval.cli.run_arguments import natural
+from mimeval.cli.main import fresh_line
+from mimeval.cli.run_arguments import seed
 
 NAME = "transfer"
 HELP = "run a suite's tasks for checkpoints and for random initialisation; append one record each to DIR/results.jsonl"
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/ (default: the suite's)"
     )
     parser.add_argument("--resume", action="store_true", help="go on in DIR; what is finished there is not run again")
-    parser.add_argument("--seed", type=natural, nargs="+", metavar="N", help="seeds to run (default: the suite's)")
+    parser.add_argument("--seed", type=seed, nargs="+", metavar="N", help="seeds to run (default: the suite's)")
     parser.add_argument("--tasks", type=_names, metavar="A,B", help="only these tasks of the suite")
     parser.add_argument(
         "--init-names", type=_names, metavar="A,B", help="names of the rows (default: the files' names)"
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         records = transfer(request)
     except KeyboardInterrupt:
         print(
-            f"\nmimeval: interrupted; finished tasks are kept in {args.out}: run the same command with --resume to go on",
+            f"{fresh_line()}mimeval: interrupted; finished tasks are kept in {args.out}: run the same command with --resume to go on",
             file=sys.stderr,
         )
         return 130

@@ -65,12 +65,17 @@ class DemoComposer:
             raise UserError(f"The demo set's image size must be 32 to 96 pixels, not {spec.size}.")
         if not 0 <= spec.background <= 1:
             raise UserError(f"The demo set's background brightness must be 0 to 1, not {spec.background}.")
-        if spec.train < 10 or spec.val < 10:
-            raise UserError(f"The demo set needs at least 10 images a split, not {spec.train} and {spec.val}.")
         self.spec = spec
         digits, labels = _load_digits()
         order = np.random.default_rng([spec.seed, 2]).permutation(len(digits))
         self._pools = {"train": order[:_TRAIN_DIGITS], "val": order[_TRAIN_DIGITS:]}
+        for split, count in (("train", spec.train), ("val", spec.val)):
+            needed = 1 + max(int(np.argmax(labels[self._pools[split]] == digit)) for digit in range(10))
+            if count < needed:
+                raise UserError(
+                    f"--{split} {count}: the first {count} images of seed {spec.seed} do not show all ten digits, "
+                    f"and a class without images is no class; give {needed} or more."
+                )
         self._digits, self._labels = digits, labels
         self._photos = _load_photos()
 
@@ -121,7 +126,10 @@ def generate(out: Path, spec: DemoSpec) -> Path:
     """
     marker = out / MARKER
     if marker.is_file():
-        found = json.loads(marker.read_text())["spec"]
+        try:
+            found = json.loads(marker.read_text())["spec"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{marker}: expected a demo set's description, found none; remove {out}.") from error
         if found == asdict(spec):
             return out
         raise UserError(
@@ -142,6 +150,8 @@ def generate(out: Path, spec: DemoSpec) -> Path:
         partial.rename(out)
     except OSError as error:
         raise UserError(f"{out} could not be written ({error.strerror}): choose a folder that can.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # renamed away if all went well
     return out
 
 

@@ -45,8 +45,9 @@ def find_config(path: str | Path) -> Path:
     near = difflib.get_close_matches(
         wanted, [file for file in shipped if not file.startswith("_base_")], n=3, cutoff=0.5
     )
+    found = "a folder" if given.is_dir() else "nothing there or among the shipped configs"
     raise UserError(
-        f"config {path}: expected a config file, found nothing there or among the shipped configs"
+        f"config {path}: expected a config file, found {found}"
         + (f"; near names: {', '.join('configs/' + file for file in near)}" if near else "")
     )
 
@@ -81,9 +82,11 @@ def load_config(
     return cfg
 
 
-def _parse(file: Path, inherited_by: Path | None = None) -> ast.Module:
+def _parse(file: Path, heirs: tuple[Path, ...] = ()) -> ast.Module:
     if not file.is_file():
-        raise UserError(f"config {inherited_by}: expected its _base_ file {file}, found nothing there; correct _base_")
+        raise UserError(f"config {heirs[-1]}: expected its _base_ file {file}, found nothing there; correct _base_")
+    if file in heirs:
+        raise UserError(f"config {heirs[-1]}: its _base_ leads back to {file} itself; correct _base_")
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
     except (SyntaxError, ValueError) as error:
@@ -91,15 +94,23 @@ def _parse(file: Path, inherited_by: Path | None = None) -> ast.Module:
         where = f" in line {line}" if line else ""
         raise UserError(f"config {file}: expected Python text, found a syntax error{where}: {error}") from error
     for base in _bases(tree, file):
-        _parse(base, file)
+        _parse(base, (*heirs, file))
     return tree
 
 
 def _bases(tree: ast.Module, file: Path) -> list[Path]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "_base_":
-            value = ast.literal_eval(node.value)  # mmengine, too, wants a literal here
+            try:
+                value = ast.literal_eval(node.value)  # mmengine, too, wants a literal here
+            except ValueError:
+                value = None
             names = [value] if isinstance(value, str) else value
+            if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+                raise UserError(
+                    f"config {file}: expected _base_ to be a file name or a list of them in quotes, "
+                    f"found {ast.unparse(node.value)}; correct it"
+                )
             return [(file.parent / name).resolve() for name in names if "::" not in name]
     return []
 

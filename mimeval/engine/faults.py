@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mmengine.registry import Registry, root
@@ -12,17 +12,19 @@ from mmengine.registry import Registry, root
 import mimeval.registry
 from mimeval.errors import UserError
 
-_UNKNOWN_TYPE = re.compile(r"(\S+) is not in the (\S+)::(.+?) registry")
+_UNKNOWN_TYPE = re.compile(r"(\S+) is not in the (?:\S+::)?(.+?) registry")
 
 
 @contextmanager
-def blame_config(filename: str | None) -> Iterator[None]:
-    """Turn any exception inside into a UserError about the config; the original follows as its cause."""
+def blame_config(filename: str | None, still: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn any exception inside, while `still()`, into a UserError about the config; the original follows as its cause."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # whatever a constructor raises comes from the arguments that the config gave
+        if not still():
+            raise
         raise UserError(f"config {filename or '(in memory)'}: {_reason(error)}") from error
 
 
@@ -30,7 +32,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
     unknown = _UNKNOWN_TYPE.search(text)
     if unknown:
-        name, kind = unknown[1].strip("'\""), unknown[3]
+        name, kind = unknown[1].strip("'\""), unknown[2]
         near = difflib.get_close_matches(name.split(".")[-1], sorted(_registered(kind)), n=3)
         hint = (
             f"did you mean {' or '.join(near)}?"

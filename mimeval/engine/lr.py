@@ -13,7 +13,10 @@ def effective_batch(cfg: Config, world_size: int) -> int:
     batch = loader.get("batch_size") or (loader.get("batch_sampler") or {}).get("batch_size")
     if not batch:
         raise UserError("train_dataloader: expected a batch_size from which the learning rate follows, found none")
-    return batch * world_size * cfg.optim_wrapper.get("accumulative_counts", 1)
+    accumulated = cfg.optim_wrapper.get("accumulative_counts", 1)
+    if not isinstance(accumulated, int) or accumulated < 1:
+        raise UserError(f"optim_wrapper.accumulative_counts: expected an integer from 1 on, found {accumulated!r}")
+    return batch * world_size * accumulated
 
 
 def resolve_lr(cfg: Config, world_size: int) -> str:

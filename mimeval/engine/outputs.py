@@ -17,7 +17,7 @@ class WorkDir:
         UserError: the folder cannot be made or written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, flag: str = "--work-dir") -> None:
         self.path = Path(path).expanduser().resolve()
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self._before = set(self.path.iterdir()) if self.path.is_dir() else set()
@@ -28,7 +28,7 @@ class WorkDir:
         except OSError as error:
             self.discard()
             raise UserError(
-                f"--work-dir {path}: expected a folder that can be written, found: {error.strerror or error}; "
+                f"{flag} {path}: expected a folder that can be written, found: {error.strerror or error}; "
                 "choose another"
             ) from error
 
@@ -60,7 +60,7 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     return max(numbered)[1] if numbered else None
 
 
-def checkpoint_of(path: str | Path) -> Path:
+def checkpoint_of(path: str | Path) -> str | Path:
     """A checkpoint named by a user: the file itself, or the newest whole one of a run's folder.
 
     Raises:
@@ -68,7 +68,7 @@ def checkpoint_of(path: str | Path) -> Path:
     """
     given = Path(path).expanduser()
     if not given.is_dir():
-        return given
+        return path  # as it was given: an address is no path
     newest = latest_checkpoint(given)
     if newest is None:
         raise UserError(

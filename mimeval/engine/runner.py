@@ -115,7 +115,9 @@ def build_runner(cfg: Config) -> StrictRunner:
     cfg = copy.deepcopy(cfg)
     dist_cfg = (cfg.get("env_cfg") or {}).get("dist_cfg") or {}
     init_distributed(cfg.get("launcher", "none"), dist_cfg.get("timeout"))
-    rate = _fill(cfg)
+    with blame_config(cfg.filename):
+        _check_parts(cfg)
+        rate = _fill(cfg)
     # One process makes the folder, so that the same one knows what to take away.
     output = WorkDir(cfg.work_dir) if get_dist_info()[0] == 0 else None
     barrier()
@@ -123,6 +125,18 @@ def build_runner(cfg: Config) -> StrictRunner:
         runner = StrictRunner.from_cfg(cfg)
     runner.output, runner.rate = output, rate
     return runner
+
+
+def _check_parts(cfg: Config) -> None:
+    if not cfg.get("model"):
+        raise UserError(f"config {cfg.filename}: expected a model to run, found none; is it the config of a run?")
+    parts = ("train_dataloader", "train_cfg", "optim_wrapper")
+    lacking = [part for part in parts if not cfg.get(part)]
+    if 0 < len(lacking) < len(parts):
+        raise UserError(
+            f"config {cfg.filename}: expected {', '.join(parts)} to train, found no {' and no '.join(lacking)}; "
+            "a config that trains nothing is run by `mimeval transfer`"
+        )
 
 
 def _close_visualizer(cfg: ConfigDict) -> None:

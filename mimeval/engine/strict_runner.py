@@ -19,6 +19,7 @@ from mmengine.utils import apply_to
 
 import mimeval
 from mimeval.checkpoints.state import read_file, write_pth
+from mimeval.datasets import layouts
 from mimeval.engine import provenance
 from mimeval.engine.faults import blame_config
 from mimeval.engine.outputs import WorkDir
@@ -54,20 +55,47 @@ class StrictRunner(mmengine.runner.Runner):
             cfg.resume, cfg.load_from = False, None
         Path(self.work_dir, "config.py").write_text(cfg.pretty_text, encoding="utf-8")
 
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """mmengine's; a fault in the data names the file, also one that is met later.
+
+        Raises:
+            UserError: an annotation file is at fault, or there is less data than one batch.
+        """
+        with layouts.explained(dataloader):
+            built = mmengine.runner.Runner.build_dataloader(dataloader, *args, **kwargs)
+        layouts.name_samples(built.dataset)
+        if len(built) == 0:
+            raise UserError(
+                f"train_dataloader: expected at least a batch of {built.batch_size} samples, found "
+                f"{len(built.dataset)} and drop_last=True; lower batch_size"
+            )
+        return built
+
     def build_train_loop(self, loop: Any) -> Any:
         """mmengine's; a fault is the config's."""
         with blame_config(self.source):
-            return super().build_train_loop(loop)
+            built = super().build_train_loop(loop)
+        self._check_classes(built.dataloader)
+        return built
 
     def build_val_loop(self, loop: Any) -> Any:
         """mmengine's; a fault is the config's."""
         with blame_config(self.source):
-            return super().build_val_loop(loop)
+            built = super().build_val_loop(loop)
+        layouts.check_same_classes(self.train_dataloader.dataset, built.dataloader.dataset)
+        return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """mmengine's; a fault is the config's."""
         with blame_config(self.source):
-            return super().build_test_loop(loop)
+            built = super().build_test_loop(loop)
+        self._check_classes(built.dataloader)
+        return built
+
+    def _check_classes(self, loader: Any) -> None:
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        layouts.check_class_count(model, loader.dataset, self.source)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """mmengine's; a fault is the config's."""
@@ -101,14 +129,14 @@ class StrictRunner(mmengine.runner.Runner):
             checkpoint["meta"].pop("config", None)  # mmengine's resume would run it as Python
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        try:
-            model.load_state_dict(checkpoint.get("state_dict", checkpoint))
-        except (RuntimeError, TypeError) as error:
-            reason = " ".join(str(error).split())
+        state = checkpoint.get("state_dict", checkpoint)
+        differing = _differing(model.state_dict(), state if isinstance(state, dict) else {})
+        if differing:
             raise UserError(
-                f"checkpoint {filename}: expected the very parameters of {self.model_name} in {self.source}; {reason}; "
-                "to start from a pre-trained backbone set model.backbone.init_cfg instead"
-            ) from error
+                f"checkpoint {filename}: expected the very parameters of {self.model_name} in {self.source}, "
+                f"found {differing}; to start from a pre-trained backbone set model.backbone.init_cfg instead"
+            )
+        model.load_state_dict(state)
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
@@ -188,14 +216,32 @@ class StrictRunner(mmengine.runner.Runner):
         write_pth(Path(out_dir, filename), checkpoint)
 
     def train(self) -> torch.nn.Module:
-        """Train; if the user is at fault before the first step, the work dir is left as it was."""
+        """Train; if the user is at fault before the first step is done, the work dir is left as it was."""
         with undone_on_fault(self.output, self.visualizer.close, lambda: not self.started):
-            return super().train()
+            if self._train_loop is None:
+                raise UserError(f"config {self.source}: expected train_cfg and train_dataloader to train, found none")
+            with blame_config(self.source, lambda: not self.started):
+                return super().train()
 
     def test(self) -> dict:
         """Test; returns metrics by name. The work dir is left as it was if the user is at fault."""
         with undone_on_fault(self.output, self.visualizer.close, True):
             return super().test()
+
+
+def _differing(wanted: dict, found: dict) -> str:
+    """In words, where the names and shapes of a state differ from a model's; empty if nowhere."""
+    found = {name: value for name, value in found.items() if torch.is_tensor(value)}
+    groups = {
+        "missing": [name for name in wanted if name not in found],
+        "unexpected": [name for name in found if name not in wanted],
+        "of another shape": [n for n in wanted if n in found and found[n].shape != wanted[n].shape],
+    }
+    return ", ".join(
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in groups.items()
+        if names
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mimeval.checkpoints.load import load_backbone
+from mimeval.datasets.layouts import build_checked, check_same_classes
 from mimeval.engine.faults import blame_config
 from mimeval.errors import UserError
 from mimeval.registry import MODELS
@@ -39,12 +40,15 @@ def check_checkpoints(cfgs: Iterable[Config]) -> None:
 
 
 def check_data(cfgs: Iterable[Config]) -> None:
-    """Looks for every folder and annotation file that the tasks read.
+    """Looks for every folder, annotation file and sample that the tasks read.
 
     Raises:
-        UserError: one is missing or empty.
+        UserError: one is missing or empty, or the two splits of a task have other classes.
     """
+    init_default_scope("mimeval")
+    built: dict[str, Any] = {}
     for cfg in cfgs:
+        splits = []
         for loader in LOADERS:
             for key, path in _places(cfg[loader].dataset):
                 hint = "give the folder that contains imagenet/, coco/ and ade20k/ with --data"
@@ -53,12 +57,23 @@ def check_data(cfgs: Iterable[Config]) -> None:
                     raise UserError(f"{where}: expected {path}, found nothing there; {hint}.")
                 if path.is_dir() and not any(path.iterdir()):
                     raise UserError(f"{where}: expected files in {path}, found an empty folder; {hint}.")
+            identity = repr(_innermost(cfg[loader].dataset))
+            if identity not in built:
+                with blame_config(cfg.filename):
+                    built[identity] = build_checked(cfg[loader].dataset)
+            splits.append(built[identity])
+        check_same_classes(*splits)
+
+
+def _innermost(dataset: Any) -> Any:
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset
 
 
 def _places(dataset: Any) -> Iterator[tuple[str, Path]]:
     """Paths in a dataset's config: ours (folder), mmdet's and mmseg's (ann_file, data_prefix), below its data_root."""
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
+    dataset = _innermost(dataset)
     root = Path(dataset.get("data_root") or "")
     for key in ("folder", "ann_file"):
         if dataset.get(key):

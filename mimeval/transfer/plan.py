@@ -122,7 +122,10 @@ def plan(request: Request, rows: Sequence[Row]) -> Iterator[Job]:
             raise UserError(
                 f"suite {request.suite}: {entry.config} is no config of task '{task}' (its protocol.task says which)."
             )
-        apply_options(base, options[task])
+        try:
+            apply_options(base, options[task])
+        except UserError as error:
+            raise UserError(f"{task}: {error}") from error
         digest = results.config_hash(_without_checkpoint(base))
         if data is not None:
             set_data_root(base, str(data))
@@ -149,6 +152,9 @@ def _read_suite(path: str) -> tuple[Path, Config]:
                 f"suite {path}: task '{task}' must be one of {', '.join(TASKS)} and give config= (and seeds= if wanted), "
                 f"found {dict(entry) if isinstance(entry, dict) else entry!r}."
             )
+    for seeds in (suite.get("seeds"), *(entry.get("seeds") for entry in tasks.values())):
+        if seeds is not None and not (isinstance(seeds, list | tuple) and all(isinstance(seed, int) for seed in seeds)):
+            raise UserError(f"suite {path}: expected seeds to be a list of integers, found {seeds!r}; correct it.")
     if unknown := set(suite) - {"tasks", "seeds", "data_root"}:
         raise UserError(
             f"suite {path}: key '{sorted(unknown)[0]}' is none of a suite's (tasks, seeds, data_root); remove it."

@@ -12,7 +12,8 @@ from mmengine.config import Config
 
 from mimeval.engine import provenance
 from mimeval.engine.environment import setup_environment
-from mimeval.engine.outputs import latest_checkpoint
+from mimeval.engine.outputs import WorkDir, latest_checkpoint
+from mimeval.engine.strict_runner import undone_on_fault
 from mimeval.errors import UserError
 from mimeval.transfer import results
 from mimeval.transfer.checks import check_checkpoints, check_data
@@ -35,11 +36,13 @@ def transfer(request: Request) -> list[Record]:
     check_out(request.out, request.resume)
     check_data(job.cfg for job in jobs)
     check_checkpoints(job.cfg for job in jobs)
-    _make(request.out)
     done = {record.key: record for record in results.read(request.out)}
-    for number, job in enumerate(jobs, start=1):
-        if job.key not in done:
-            done[job.key] = run_job(job, request.out, f"[{number}/{len(jobs)}] {job.label}: ")
+    output = WorkDir(request.out, "--out")
+    # Once a task is finished or in part trained, a later one that fails takes back its own folder only.
+    with undone_on_fault(output, lambda: None, lambda: not done and not any(request.out.rglob("*.pth"))):
+        for number, job in enumerate(jobs, start=1):
+            if job.key not in done:
+                done[job.key] = run_job(job, request.out, f"[{number}/{len(jobs)}] {job.label}: ")
     return [done[job.key] for job in jobs]
 
 
@@ -51,18 +54,6 @@ def check_out(out: Path, resume: bool) -> None:
         raise UserError(
             f"--out {out} is not empty: add --resume to go on with what is unfinished there, or choose another folder."
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"--out {folder}: it cannot be written ({error.strerror}); choose a folder that can."
-        ) from error
 
 
 def run_job(job: Job, out: Path, prefix: str) -> Record:
@@ -77,11 +68,13 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         cfg.load_from, cfg.resume = str(saved), True
-    folder.mkdir(parents=True, exist_ok=True)
+    job_folder = WorkDir(folder, "--out")
     mark.write_text(identity)
     start = time.monotonic()
     module = protocol(job.task)
-    outcome = module.run(cfg, prefix)
+    # What was trained before the fault may be gone on with.
+    with undone_on_fault(job_folder, lambda: None, lambda: latest_checkpoint(folder) is None):
+        outcome = module.run(cfg, prefix)
     wall_s = time.monotonic() - start
     row = job.row
     checkpoint = None

@@ -81,7 +81,7 @@ def test_the_version(capsys):
         (["train"], "the following arguments are required: CONFIG; see mimeval train --help"),
         (["train", "c.py", "--bogus"], "unrecognized arguments: --bogus"),
         (["train", "c.py", "--precision", "fp8"], "invalid choice: 'fp8'"),
-        (["train", "c.py", "--seed", "-1"], "expected an integer from 0 on, found -1"),
+        (["train", "c.py", "--seed", "-1"], "expected an integer from 0 to 4294967295, found '-1'"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(capsys, arguments, says):

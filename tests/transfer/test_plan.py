@@ -104,8 +104,8 @@ def test_nothing_runs_if_a_checkpoint_does_not_fit(tmp_path, data, checkpoint):
     import torch
 
     state = torch.load(checkpoint, weights_only=True)["model"]
-    torch.save({"model": {name: value for name, value in state.items() if "blocks.5.mlp" not in name}}, wrong)
-    refused(request(tmp_path, checkpoints=[str(checkpoint), str(wrong)], data=str(data)), "blocks.5.mlp")
+    torch.save({"model": {name: value for name, value in state.items() if "blocks.1.mlp" not in name}}, wrong)
+    refused(request(tmp_path, checkpoints=[str(checkpoint), str(wrong)], data=str(data)), "blocks.1.mlp")
     assert not (tmp_path / "out").exists()
 
 

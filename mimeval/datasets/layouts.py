@@ -1,0 +1,172 @@
+"""What can be wrong with a data folder, said with the name of the file: annotations, classes, samples."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import Compose
+
+from mimeval.errors import UserError
+from mimeval.registry import DATASETS
+
+COCO_KEYS = ("images", "annotations", "categories")
+INSTANCE_KEYS = ("image_id", "category_id", "bbox", "segmentation")
+IGNORED = 255  # mmseg's label of pixels that do not count
+
+
+class NamedSamples(Compose):
+    """A dataset's pipeline whose every fault names the sample's files; labels of pixels must be of `classes` classes."""
+
+    def __init__(self, pipeline: Compose, classes: int) -> None:
+        super().__init__(pipeline.transforms)
+        self.classes = classes
+
+    def __call__(self, data: dict) -> dict | None:
+        """As the pipeline; raises UserError for whatever a transform raises."""
+        image, label_map = data.get("img_path"), data.get("seg_map_path")
+        files = f"image {image}" + (f" with label map {label_map}" if label_map else "")
+        try:
+            result = super().__call__(data)
+        except UserError:
+            raise
+        except Exception as error:  # decoders and transforms raise anything at all for a damaged file
+            reason = " ".join(str(error).split()) or "no reason given"
+            raise UserError(
+                f"{files}: expected a sample that can be read, found {type(error).__name__}: {reason[:200]}; "
+                "replace or remove it"
+            ) from error
+        truth = getattr((result or {}).get("data_samples"), "gt_sem_seg", None)
+        if truth is not None:
+            wrong = truth.data[(truth.data >= self.classes) & (truth.data != IGNORED)]
+            if wrong.numel():
+                raise UserError(
+                    f"label map {label_map}: expected labels of {self.classes} classes, found class "
+                    f"{int(wrong.max())} (counted from 0); correct the file or the config's classes"
+                )
+        return result
+
+
+def name_samples(dataset: Any) -> None:
+    """Let every fault in a sample of a built dataset, however wrapped, name the sample's files."""
+    while not hasattr(dataset, "pipeline") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    if type(getattr(dataset, "pipeline", None)) is Compose:
+        dataset.pipeline = NamedSamples(dataset.pipeline, len(class_names(dataset)))
+
+
+def class_names(dataset: Any) -> tuple[str, ...]:
+    """The classes of a built dataset; none where it has no labels."""
+    return tuple((getattr(dataset, "metainfo", None) or {}).get("classes") or ())
+
+
+def check_same_classes(train: Any, evaluated: Any) -> None:
+    """Raises UserError if two built datasets have classes and not the same: a label would mean two things."""
+    ours, theirs = class_names(train), class_names(evaluated)
+    if ours and theirs and ours != theirs:
+        where = [str(getattr(innermost(dataset), "folder", "the data")) for dataset in (train, evaluated)]
+        odd = sorted(set(ours) ^ set(theirs))[:3]
+        raise UserError(
+            f"{where[1]}: expected the {len(ours)} classes of {where[0]}, found {len(theirs)} "
+            f"({', '.join(odd) or 'in another order'} in one only); give both the same class folders"
+        )
+
+
+def check_class_count(model: Any, dataset: Any, source: str | None) -> None:
+    """Raises UserError if the model's head tells apart fewer classes than a built dataset has."""
+    names = class_names(dataset)
+    head = getattr(model, "roi_head", model)
+    for part in ("head", "decode_head", "bbox_head"):
+        count = getattr(getattr(head, part, None), "num_classes", None)
+        if names and isinstance(count, int) and count < len(names):
+            raise UserError(
+                f"config {source}: {part} has num_classes={count}, but {getattr(innermost(dataset), 'folder', 'the data')} "
+                f"has {len(names)} classes; set num_classes={len(names)}"
+            )
+
+
+def innermost(dataset: Any) -> Any:
+    """The dataset inside all wrappers."""
+    while getattr(dataset, "dataset", None) is not None:
+        dataset = dataset.dataset
+    return dataset
+
+
+def build_checked(cfg: Mapping[str, Any]) -> Any:
+    """A dataset of a config, without its pipeline, of which every file is there.
+
+    Raises:
+        UserError: a folder, an annotation file, an image or a label map is missing, empty or not what it should be.
+    """
+    inner = _inner(cfg)
+    if str(inner.get("ann_file") or "").endswith(".json"):
+        check_coco(Path(inner.get("data_root") or "", inner["ann_file"]))
+    with explained(cfg):
+        dataset = DATASETS.build(dict(inner, pipeline=[], lazy_init=False))
+    if str(inner.get("type")).rpartition(".")[2] != "ImageFolder":  # it has just seen its files
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            for path in (info.get("img_path"), info.get("seg_map_path")):
+                if path and not os.path.isfile(path):
+                    raise UserError(f"{path}: expected a file that the annotations call for, found nothing; restore it")
+    return dataset
+
+
+@contextmanager
+def explained(cfg: Any) -> Iterator[None]:
+    """Around the building of a dataset: look for the fault in its files first, whatever was raised."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # each library fails in its own way over a file that it does not understand
+        inner = _inner(cfg)
+        root = Path(inner.get("data_root") or "")
+        if str(inner.get("ann_file") or "").endswith(".json"):
+            check_coco(root / inner["ann_file"])
+        if "at least one array" in str(error):  # mmengine, over no sample at all
+            places = [str(root / place) for place in (inner.get("data_prefix") or {}).values()]
+            raise UserError(
+                f"data {' and '.join(places) or root}: expected samples with the classes of the config, found none; "
+                "check the files' suffixes, the classes and filter_cfg"
+            ) from error
+        raise
+
+
+def _inner(cfg: Any) -> Mapping[str, Any]:
+    while isinstance(cfg, Mapping) and isinstance(cfg.get("dataset"), Mapping):
+        cfg = cfg["dataset"]
+    return cfg if isinstance(cfg, Mapping) else {}
+
+
+def check_coco(file: Path) -> None:
+    """Raises UserError if a file is not COCO's JSON of instances with boxes and masks."""
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"annotations {file}: expected a COCO file, found nothing; check the data folder") from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"annotations {file}: expected JSON, found a file that is none or is cut short ({error}); "
+            "copy or download it again"
+        ) from error
+    keys = list(content) if isinstance(content, dict) else []
+    missing = [key for key in COCO_KEYS if not isinstance((content if keys else {}).get(key), list)]
+    if missing:
+        raise UserError(
+            f"annotations {file}: expected COCO's lists {', '.join(COCO_KEYS)}, found no {' and no '.join(missing)}; "
+            "give a file of COCO's instances"
+        )
+    if not content["images"] or not content["annotations"]:
+        raise UserError(f"annotations {file}: expected images with annotations, found none; give another file")
+    for place, entry in enumerate(content["annotations"]):
+        lacking = [key for key in INSTANCE_KEYS if not isinstance(entry, dict) or key not in entry]
+        if lacking:
+            raise UserError(
+                f"annotations {file}: expected {', '.join(INSTANCE_KEYS)} in each annotation, "
+                f"found number {place} without {lacking[0]}; correct it"
+            )
