@@ -2,7 +2,7 @@
 
 COMMAND   mimeval transfer CKPT --suite configs/suites/demo.py --tasks detection --data data/demo --out work_dirs/demo
 hardware  CPU, 56 s a row on one thread
-sources   recipe: transfer/maskrcnn_vitdet_vitb.py; sizes, iterations and rate: chosen on 1,000 images carved from train
+sources   recipe: transfer/maskrcnn_vitdet_vitb.py; sizes and rate: set by hand, not searched; iterations: what fits in a minute
 expected  see README.md, reproduced by tools/quickstart.sh
 """
 

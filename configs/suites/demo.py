@@ -2,7 +2,7 @@
 
 COMMAND   mimeval transfer CKPT [CKPT ...] --suite configs/suites/demo.py --data data/demo --out work_dirs/demo
 hardware  CPU, 182 s a row on one thread
-sources   chosen on a split carved from the demo set's training images, see each config
+sources   each task's config says what was chosen on a split carved from the training images, and what was set by hand
 expected  see README.md, reproduced by tools/quickstart.sh
 """
 

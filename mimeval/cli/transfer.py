@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
     filter_warnings()
     from mimeval.transfer.plan import Request
-    from mimeval.transfer.suite import table, transfer
+    from mimeval.transfer.report import markdown
+    from mimeval.transfer.report.table import build_table
+    from mimeval.transfer.suite import transfer
 
     request = Request(
         checkpoints=args.checkpoints,
@@ -82,6 +84,6 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 130
-    print(table(records))
+    print(markdown.results(build_table(records)))
     print(f"records: {args.out / 'results.jsonl'}; pictures and curves: mimeval report {args.out}")
     return 0

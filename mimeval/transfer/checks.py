@@ -14,6 +14,7 @@ from mimeval.checkpoints.load import load_backbone
 from mimeval.datasets.layouts import build_checked, check_same_classes
 from mimeval.engine.faults import blame_config
 from mimeval.errors import UserError
+from mimeval.quiet import without_prints
 from mimeval.registry import MODELS
 
 LOADERS = ("train_dataloader", "val_dataloader")
@@ -59,10 +60,26 @@ def check_data(cfgs: Iterable[Config]) -> None:
                     raise UserError(f"{where}: expected files in {path}, found an empty folder; {hint}.")
             identity = repr(_innermost(cfg[loader].dataset))
             if identity not in built:
-                with blame_config(cfg.filename):
+                with blame_config(cfg.filename), without_prints():
                     built[identity] = build_checked(cfg[loader].dataset)
             splits.append(built[identity])
         check_same_classes(*splits)
+        _check_head(cfg, splits[0])
+
+
+def _check_head(cfg: Config, dataset: Any) -> None:
+    """A classification head has one output for each class of its data: 1000 outputs for 10 classes train, but mean nothing."""
+    outputs = (cfg.model.get("head") or {}).get("num_classes")
+    classes = dataset.metainfo.get("classes")
+    if outputs and classes and outputs != len(classes):
+        task = cfg.protocol.task
+        keys = " ".join(
+            f"{task}.{key}={len(classes)}" for key in ("model.head.num_classes", "model.data_preprocessor.num_classes")
+        )
+        raise UserError(
+            f"config {cfg.filename}: model.head.num_classes is {outputs}, but the training images have {len(classes)} classes; "
+            f"add --cfg-options {keys}."
+        )
 
 
 def _innermost(dataset: Any) -> Any:

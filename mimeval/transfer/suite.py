@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,7 +18,7 @@ from mimeval.transfer import results
 from mimeval.transfer.checks import check_checkpoints, check_data
 from mimeval.transfer.plan import Job, Request, plan, resolve_rows
 from mimeval.transfer.protocols import protocol
-from mimeval.transfer.results import TASKS, Record
+from mimeval.transfer.results import Record
 
 IDENTITY = "task.json"
 
@@ -108,22 +107,3 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
     for weights in [*folder.glob("*.pth"), folder / "last_checkpoint", mark]:
         weights.unlink(missing_ok=True)
     return record
-
-
-def table(records: Sequence[Record]) -> str:
-    """Headline figures, a row for each init and a column for each task; several seeds as mean and range."""
-    tasks = [task for task in TASKS if any(record.task == task for record in records)]
-    inits = list(dict.fromkeys(record.init for record in records))
-    metrics = {record.task: record.metric for record in records}
-    lines = [["", *(f"{task} ({metrics[task]})" for task in tasks)]]
-    for init in inits:
-        cells: list[str] = []
-        for task in tasks:
-            values = [record.value for record in records if (record.task, record.init) == (task, init)]
-            spread = f" ({min(values):.1f} to {max(values):.1f})" if len(values) > 1 else ""
-            cells.append(f"{sum(values) / len(values):.1f}{spread}" if values else "-")
-        lines.append([init, *cells])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

@@ -121,3 +121,8 @@ def test_a_folder_with_something_in_it_needs_resume(tmp_path, data):
     (tmp_path / "out" / "file").touch()
     refused(request(tmp_path, data=str(data)), "--resume")
     refused(request(tmp_path, data=str(data), out=tmp_path / "out" / "file"), "found a file")
+
+
+def test_a_head_of_another_size_than_the_data_is_refused(tmp_path, data):
+    with pytest.raises(UserError, match="model.head.num_classes is 7, but the training images have 10 classes"):
+        transfer(request(tmp_path, data=str(data), tasks=["linear"], options=["linear.model.head.num_classes=7"]))

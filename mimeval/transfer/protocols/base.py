@@ -7,7 +7,6 @@ every line of progress.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mmengine.model import is_model_wrapper
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.engine.runner import build_runner
 from mimeval.errors import UserError
+from mimeval.quiet import without_prints
 
 PICTURES = 4
 
@@ -82,7 +82,7 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
     cfg.visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
     reset_peak()
     # pycocotools prints; progress goes to stderr.
-    with contextlib.redirect_stdout(_Nowhere()):
+    with without_prints():
         runner = build_runner(cfg)
         last = _LastMetrics()
         runner.register_hook(last)
@@ -107,14 +107,6 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
         images_seen=int(hub.get_info("images_seen")),
         peak_bytes=peak,
     )
-
-
-class _Nowhere:
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def describe_features(model: Any) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def knn_votes(
     for `chunk` queries against 64 `chunk` bank features at a time. Raises UserError if the bank has fewer than k features.
     """
     if not 1 <= k <= len(bank):
-        raise UserError(f"k-NN's k must be 1 to {len(bank)}, the number of training images, found {k}; change protocol.k.")
+        raise UserError(
+            f"k-NN's k must be 1 to {len(bank)}, the number of training images, found {k}; change protocol.k."
+        )
     votes = [
         _votes(*_nearest(bank, bank_labels, part, k, 64 * chunk), temperature, num_classes)
         for part in queries.split(chunk)
