@@ -122,3 +122,9 @@ def test_an_old_checkpoint_goes_after_the_new_one_is_whole(config_file, data_roo
 def test_wording():
     assert clock(3725.4) == "1:02:05"
     assert figures({"acc": 81.23456, "names": ["a"], "n": 3}) == "acc 81.23  n 3"
+
+
+def test_figures_of_numpy_are_shown():
+    from mimeval.engine.hooks.progress import figures
+
+    assert figures({"mIoU": np.float32(31.25), "classes": ["a"], "n": 3}) == "mIoU 31.25  n 3"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from numbers import Real
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -96,4 +97,4 @@ def clock(seconds: float) -> str:
 
 def figures(metrics: dict[str, Any]) -> str:
     """Numbers by name, four digits."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, Real))
