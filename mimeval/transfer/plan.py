@@ -8,7 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mimeval.checkpoints.state import sha256
 from mimeval.engine.config import apply_options, find_config, load_config, set_data_root
+from mimeval.engine.outputs import checkpoint_of
 from mimeval.engine.runner import RUN_KEYS
 from mimeval.errors import UserError
 from mimeval.transfer import results
@@ -75,8 +77,9 @@ class Request:
 
 def resolve_rows(request: Request) -> list[Row]:
     """The rows in order, random first. Raises UserError for missing files, double names and notes without a row."""
-    paths = [Path(path).expanduser() for path in request.checkpoints]
-    names = list(request.init_names or [path.stem for path in paths])
+    given = [Path(path).expanduser() for path in request.checkpoints]
+    names = list(request.init_names or [path.name if path.is_dir() else path.stem for path in given])
+    paths = [Path(checkpoint_of(path)) for path in given]
     if len(names) != len(paths):
         raise UserError(
             f"--init-names gives {len(names)} names for {len(paths)} checkpoints; give one each, comma-separated."
@@ -97,12 +100,10 @@ def resolve_rows(request: Request) -> list[Row]:
         notes[name] = text
     for path in paths:
         if not path.is_file():
-            found = "a folder" if path.is_dir() else "nothing"
-            raise UserError(f"checkpoint {path}: expected a file, found {found}; give the path of a checkpoint file.")
+            raise UserError(f"checkpoint {path}: expected a file, found nothing; give the path of a checkpoint file.")
     rows = [Row(RANDOM, note=notes.get(RANDOM, ""))] if request.random else []
     return rows + [
-        Row(name, path.resolve(), results.file_sha256(path), notes.get(name, ""))
-        for name, path in zip(names, paths, strict=True)
+        Row(name, path.resolve(), sha256(path), notes.get(name, "")) for name, path in zip(names, paths, strict=True)
     ]
 
 

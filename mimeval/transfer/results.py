@@ -134,12 +134,3 @@ def _plain(value: Any, root: str) -> Any:
     if isinstance(value, str) and root and value.startswith(root):
         return "<data_root>" + value[len(root) :]
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

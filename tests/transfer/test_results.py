@@ -101,11 +101,6 @@ def test_config_hash_depends_on_settings_not_on_places():
     assert len(results.config_hash(settings())) == 16
 
 
-def test_file_sha256(tmp_path):
-    (tmp_path / "file").write_bytes(b"abc")
-    assert results.file_sha256(tmp_path / "file").startswith("ba7816bf8f01cfea")
-
-
 def test_a_record_is_one_line_of_json(tmp_path):
     results.append(tmp_path, record(note="two\nlines"))
     lines = (tmp_path / results.RESULTS).read_text().splitlines()
