@@ -174,11 +174,8 @@ def _provenance(
         "transformations": "; ".join(transformations) or "none",
         "architecture": str(architecture),
     }
-    # How it was trained, where the source says so: by our own runs, or by a conversion that kept it.
-    stored = checkpoint.meta.get("meta", checkpoint.meta)  # a runner's file keeps it one level down
-    for key in ("training", "seed"):
-        if key in stored:
-            known[key] = stored[key] if isinstance(stored[key], str) else json.dumps(stored[key])
+    if checkpoint.training is not None:
+        known["training"] = json.dumps(checkpoint.training)
     if architecture.grid is not None:
         known["grid"] = f"{architecture.grid[0]}x{architecture.grid[1]}"
     if architecture.heads_are_stored:

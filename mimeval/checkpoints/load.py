@@ -46,6 +46,8 @@ class LoadReport:
     transformations: list[str] = field(default_factory=list)
     waived: dict[str, list[str]] = field(default_factory=dict)
     """Waiver -> the names it let pass."""
+    training: dict[str, Any] | None = None
+    """How the file was pre-trained, where it says so: config, command, git, hardware, images_seen, wall_s."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -141,6 +143,7 @@ def load_backbone(
         left_over={**left_over, **{name: "waived" for name in unexpected}},
         transformations=[*found.transformations, *notes],
         waived=waivers.used,
+        training=checkpoint.training,
     )
     backbone.load_report = report  # type: ignore[assignment]
     return report

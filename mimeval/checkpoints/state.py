@@ -51,6 +51,17 @@ class Checkpoint:
     def state(self) -> dict[str, Tensor]:
         return self.states[self.container]
 
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """How it was trained (config, command, git, hardware, images_seen, wall_s), where one of our runs noted it."""
+        noted = self.meta.get("meta", self.meta).get("training")  # a runner's file keeps it one level down
+        if isinstance(noted, str):  # a safetensors header holds strings only
+            try:
+                noted = json.loads(noted)
+            except ValueError:
+                return None
+        return noted if isinstance(noted, dict) else None
+
 
 def _statistic(owner: Any, name: str) -> Callable:
     # HistoryBuffer pickles its four statistics as `getattr(HistoryBuffer, 'mean')`; an unrestricted getattr on the list

@@ -166,3 +166,14 @@ def test_a_wrong_result_does_not_stay(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="differ from what was written"):
         convert(saved(tmp_path / "mae.pth", official()), tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("extension", ["pth", "safetensors"])
+def test_how_a_run_trained_survives_conversion(tmp_path, extension):
+    training = {"config": "emae_demo.py", "images_seen": 96, "wall_s": 1.5}
+    source = tmp_path / "epoch_1.pth"
+    backbone = VisionTransformer(dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=8)
+    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    torch.save({"state_dict": state, "meta": {"training": training, "epoch": 1}}, source)
+    convert(source, tmp_path / f"out.{extension}")
+    assert read_state(tmp_path / f"out.{extension}").training == training

@@ -136,6 +136,7 @@ def describe_load(model: Any) -> dict[str, Any] | None:
         "family": report.family,
         "architecture": str(report.architecture),
         "loaded": f"{len(report.loaded)} of {report.total_tensors} tensors",
+        "training": report.training,
         "fresh": dict(report.fresh),
         "transformations": list(report.transformations),
         "waived": {waiver: list(names) for waiver, names in report.waived.items()},

@@ -192,10 +192,27 @@ def checkpoints(records: Sequence[Record]) -> Grid:
     for record in records:
         if record.checkpoint is None:
             continue
-        other = {key: value for key, value in record.checkpoint.items() if key not in ("path", "sha256")}
+        other = {key: value for key, value in record.checkpoint.items() if key not in ("path", "sha256", "training")}
         sha256 = str(record.checkpoint.get("sha256", ""))
-        rows.append((record.init, str(record.checkpoint.get("path", "")), sha256[:16], mapping_text(other)))
-    return Grid(("Row", "File", "SHA-256 (first 16)", "Loading"), distinct(rows))
+        trained = training_text(record.checkpoint.get("training"))
+        rows.append((record.init, str(record.checkpoint.get("path", "")), sha256[:16], trained, mapping_text(other)))
+    return Grid(("Row", "File", "SHA-256 (first 16)", "Pre-training", "Loading"), distinct(rows))
+
+
+def training_text(training: dict[str, Any] | None) -> str:
+    """What a checkpoint says of its own pre-training: config, images, time, machine, revision."""
+    if not training:
+        return "the file does not say"
+    parts = [str(training["config"])] if training.get("config") else []
+    if training.get("images_seen"):
+        parts.append(f"{training['images_seen']:,} images")
+    if training.get("wall_s"):
+        parts.append(duration(training["wall_s"]))
+    if training.get("hardware"):
+        parts.append(hardware_text(training["hardware"]))
+    if training.get("git"):
+        parts.append(f"git {training['git'][:12]}")
+    return ", ".join(parts)
 
 
 def environment(record: Record) -> tuple[str, str, str]:
