@@ -53,14 +53,16 @@ class Checkpoint:
 
     @property
     def training(self) -> dict[str, Any] | None:
-        """How it was trained (config, command, git, hardware, images_seen, wall_s), where one of our runs noted it."""
-        noted = self.meta.get("meta", self.meta).get("training")  # a runner's file keeps it one level down
+        """How it was trained (config, command, seed, git, hardware, images_seen, wall_s), where one of our runs noted it."""
+        meta = self.meta.get("meta", self.meta)  # a runner's file keeps it one level down
+        noted = meta.get("training")
         if isinstance(noted, str):  # a safetensors header holds strings only
             try:
                 noted = json.loads(noted)
             except ValueError:
                 return None
-        return noted if isinstance(noted, dict) else None
+        # A runner notes the seed beside it.
+        return {"seed": meta.get("seed"), **noted} if isinstance(noted, dict) else None
 
 
 def _statistic(owner: Any, name: str) -> Callable:

@@ -174,6 +174,6 @@ def test_how_a_run_trained_survives_conversion(tmp_path, extension):
     source = tmp_path / "epoch_1.pth"
     backbone = VisionTransformer(dict(embed_dim=32, depth=2, num_heads=2), img_size=16, patch_size=8)
     state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
-    torch.save({"state_dict": state, "meta": {"training": training, "epoch": 1}}, source)
+    torch.save({"state_dict": state, "meta": {"training": training, "epoch": 1, "seed": 7}}, source)
     convert(source, tmp_path / f"out.{extension}")
-    assert read_state(tmp_path / f"out.{extension}").training == training
+    assert read_state(tmp_path / f"out.{extension}").training == {"seed": 7, **training}

@@ -20,6 +20,7 @@ def in_ranks(work: Callable[[], Any], world_size: int = 2) -> list[Any]:
     queue = context.Queue()
 
     def rank(number: int) -> None:
+        torch.set_num_threads(1)  # a fork has none of its parent's OpenMP threads, and would wait for them
         os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(world_size))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
         queue.put((number, work()))
