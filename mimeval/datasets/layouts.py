@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import Compose
+from torch import Tensor
 
 from mimeval.errors import UserError
 from mimeval.registry import DATASETS
@@ -35,20 +36,31 @@ class NamedSamples(Compose):
         except UserError:
             raise
         except Exception as error:  # decoders and transforms raise anything at all for a damaged file
-            reason = " ".join(str(error).split()) or "no reason given"
+            reason = " ".join(str(error).split()).partition(" <_io.")[0] or "no reason given"
             raise UserError(
                 f"{files}: expected a sample that can be read, found {type(error).__name__}: {reason[:200]}; "
                 "replace or remove it"
             ) from error
-        truth = getattr((result or {}).get("data_samples"), "gt_sem_seg", None)
-        if truth is not None:
-            wrong = truth.data[(truth.data >= self.classes) & (truth.data != IGNORED)]
-            if wrong.numel():
-                raise UserError(
-                    f"label map {label_map}: expected labels of {self.classes} classes, found class "
-                    f"{int(wrong.max())} (counted from 0); correct the file or the config's classes"
-                )
+        sample = (result or {}).get("data_samples")
+        if "gt_sem_seg" in (sample or ()):
+            self._check_label_map(
+                label_map, sample.gt_sem_seg.data, (tuple(result["inputs"].shape[-2:]), sample.ori_shape)
+            )
         return result
+
+    def _check_label_map(self, file: Any, labels: Tensor, sizes: tuple) -> None:
+        # An evaluation compares at the image's original size, a training at that of the input.
+        if labels.ndim != 3 or labels.shape[0] != 1 or tuple(labels.shape[-2:]) not in sizes:
+            raise UserError(
+                f"label map {file}: expected one channel of the image's size {sizes[1]}, found {tuple(labels.shape)}; "
+                "replace it"
+            )
+        wrong = labels[(labels >= self.classes) & (labels != IGNORED)]
+        if wrong.numel():
+            raise UserError(
+                f"label map {file}: expected labels of {self.classes} classes, found class {int(wrong.max())} "
+                "(counted from 0); correct the file or the config's classes"
+            )
 
 
 def name_samples(dataset: Any) -> None:

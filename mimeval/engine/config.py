@@ -187,6 +187,9 @@ def apply_options(cfg: Config, options: Sequence[str]) -> None:
             raise UserError(
                 f"--cfg-options {option}: expected key=value (or +key=value for a new key), found '{option}'"
             )
+        if parts == ["data_root"]:
+            set_data_root(cfg, text)  # the paths that the config's text made from it, too
+            continue
         parent = _parent(cfg, option, parts, new)
         name: Any = int(parts[-1]) if isinstance(parent, list) else parts[-1]
         old = parent[name] if isinstance(parent, list) else parent.get(name, _MISSING)

@@ -42,7 +42,7 @@ def _reason(error: Exception) -> str:
         return f"type='{name}' is no {kind} that mimeval knows; {hint}"
     if isinstance(error, TypeError) and "argument" in text:
         return f"wrong argument: {text}"
-    return f"the run cannot be built from it ({type(error).__name__}: {text})"
+    return f"it cannot be run ({type(error).__name__}: {text})"
 
 
 def _registered(kind: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -15,7 +16,8 @@ class LiveLine:
         self.stream = sys.stderr if stream is None else stream
         self.every = every
         self.prefix = prefix
-        self.live = self.stream.isatty()
+        # Set for the workers of one terminal, which would overwrite each other's line.
+        self.live = self.stream.isatty() and not os.environ.get("MIMEVAL_PLAIN_PROGRESS")
         self._shown = ""
         # The first line comes at once: silence for half a minute looks like a hang.
         self._last = -float("inf")

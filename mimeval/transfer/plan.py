@@ -65,6 +65,7 @@ class Request:
     out: Path
     data: str | None = None
     resume: bool = False
+    jobs: int = 1
     seeds: Sequence[int] | None = None
     tasks: Sequence[str] | None = None
     init_names: Sequence[str] | None = None
@@ -90,7 +91,7 @@ def resolve_rows(request: Request) -> list[Row]:
     for name in names:
         if taken.count(name) > 1:
             raise UserError(f"Two rows would be called '{name}'; name them apart with --init-names.")
-        if not name or "/" in name or name.startswith("."):
+        if not name or "/" in name or name.startswith(".") or name == "pretrain":
             raise UserError(f"'{name}' cannot name a row, as it will name a folder; choose another with --init-names.")
     notes = {}
     for note in request.notes:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mimeval.engine import provenance
-from mimeval.engine.environment import setup_environment
+from mimeval.engine.environment import setup_environment, usable_cores
 from mimeval.engine.outputs import WorkDir, latest_checkpoint
 from mimeval.engine.strict_runner import undone_on_fault
 from mimeval.errors import UserError
@@ -39,10 +44,44 @@ def transfer(request: Request) -> list[Record]:
     output = WorkDir(request.out, "--out")
     # Once a task is finished or in part trained, a later one that fails takes back its own folder only.
     with undone_on_fault(output, lambda: None, lambda: not done and not any(request.out.rglob("*.pth"))):
-        for number, job in enumerate(jobs, start=1):
-            if job.key not in done:
-                done[job.key] = run_job(job, request.out, f"[{number}/{len(jobs)}] {job.label}: ")
+        missing = [
+            (job, f"[{number}/{len(jobs)}] {job.label}: ")
+            for number, job in enumerate(jobs, start=1)
+            if job.key not in done
+        ]
+        for job, record in _measured(missing, request.out, request.jobs):
+            keep(job, request.out, record)
+            done[job.key] = record
     return [done[job.key] for job in jobs]
+
+
+def _measured(jobs: Sequence[tuple[Job, str]], out: Path, processes: int) -> Iterator[tuple[Job, Record]]:
+    """The records of jobs (with the prefix of their progress), as they are finished, by one process or several."""
+    if processes == 1:
+        for job, prefix in jobs:
+            yield job, run_job(job, out, prefix)
+        return
+    threads = max(1, usable_cores() // processes)
+    # Read by torch when a worker imports it, and by the live line: workers would overwrite each other's.
+    os.environ.update(OMP_NUM_THREADS=str(threads), MIMEVAL_PLAIN_PROGRESS="1")
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker)
+    try:
+        running = {pool.submit(run_job, job, out, prefix): job for job, prefix in jobs}
+        for future in as_completed(running):
+            yield running[future], future.result()
+    except BaseException:
+        # Nothing of a worker is kept but what it saved itself, from which the next run goes on.
+        for worker in active_children():
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches every process of a terminal; the parent alone speaks about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    setup_environment()
 
 
 def check_out(out: Path, resume: bool) -> None:
@@ -56,7 +95,7 @@ def check_out(out: Path, resume: bool) -> None:
 
 
 def run_job(job: Job, out: Path, prefix: str) -> Record:
-    """Runs one job in its folder and appends its record; an interrupted training of the same job goes on where it was saved."""
+    """Runs one job in its folder; an interrupted training of the same job goes on where it was saved."""
     folder = out / job.artifacts
     identity = json.dumps([str(part) for part in job.key])
     cfg = Config(job.cfg._cfg_dict.to_dict(), filename=job.cfg.filename)
@@ -79,7 +118,7 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
     checkpoint = None
     if row.checkpoint is not None:
         checkpoint = {"path": str(row.checkpoint), "sha256": row.sha256, **(outcome.load or {})}
-    record = Record(
+    return Record(
         task=job.task,
         init=row.init,
         metric=module.METRIC,
@@ -102,8 +141,12 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
         images_seen=outcome.images_seen,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
+
+
+def keep(job: Job, out: Path, record: Record) -> None:
+    """Appends a job's record, and takes away what only a resume of it would need."""
     results.append(out, record)
     # Only now: until the record is on the disk, the weights are what a resume starts from.
-    for weights in [*folder.glob("*.pth"), folder / "last_checkpoint", mark]:
+    folder = out / job.artifacts
+    for weights in [*folder.glob("*.pth"), folder / "last_checkpoint", folder / IDENTITY]:
         weights.unlink(missing_ok=True)
-    return record

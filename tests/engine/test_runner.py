@@ -158,7 +158,7 @@ def test_amp_means_bf16_on_a_cpu():
     [
         (["model.type=TinyRecontructor"], "type='TinyRecontructor' is no model .* did you mean TinyReconstructor"),
         (["+model.depth=3"], "wrong argument: .*'depth'"),
-        (["model.size=[1]"], "cannot be built from it .TypeError"),
+        (["model.size=[1]"], "cannot be run .TypeError"),
         (["train_dataloader.dataset.dataset.folder=nowhere"], "nowhere: expected a folder of images, found nothing"),
         (["train_dataloader.dataset.dataset.pipeline.1.type=Crop"], "type='Crop' is no transform"),
         (["train_cfg.max_epochs=1.5"], "max_epochs"),

@@ -150,3 +150,14 @@ def test_a_training_that_diverges_leaves_no_record(tmp_path, data, capsys):
     assert main(command) == 2
     assert "base_lr" in capsys.readouterr().err
     assert results.read(tmp_path / "out") == []
+
+
+def test_several_tasks_at_a_time_give_the_same_figures(tmp_path, data, checkpoint, capsys):
+    options = ["--tasks", "knn,linear", "--no-random", "--cfg-options", *SHORT]
+    command = ["transfer", str(checkpoint), "--data", str(data), *options]
+    assert main([*command, "--out", str(tmp_path / "one")]) == 0
+    assert main([*command, "--out", str(tmp_path / "two"), "--jobs", "2"]) == 0
+    one, two = ({r.task: r.value for r in results.read(tmp_path / name)} for name in ("one", "two"))
+    assert one == two and set(one) == {"knn", "linear"}
+    assert main([*command, "--out", str(tmp_path / "none"), "--jobs", "0"]) == 2
+    assert "--jobs: expected an integer from 1 on" in capsys.readouterr().err

@@ -58,6 +58,8 @@ def knn_votes(
         raise UserError(
             f"k-NN's k must be 1 to {len(bank)}, the number of training images, found {k}; change protocol.k."
         )
+    if not temperature > 0:
+        raise UserError(f"k-NN's temperature must be above 0, found {temperature}; change protocol.temperature.")
     votes = [
         _votes(*_nearest(bank, bank_labels, part, k, 64 * chunk), temperature, num_classes)
         for part in queries.split(chunk)
