@@ -42,7 +42,7 @@ class NamedSamples(Compose):
                 "replace or remove it"
             ) from error
         sample = (result or {}).get("data_samples")
-        if "gt_sem_seg" in (sample or ()):
+        if sample is not None and "gt_sem_seg" in sample:
             self._check_label_map(
                 label_map, sample.gt_sem_seg.data, (tuple(result["inputs"].shape[-2:]), sample.ori_shape)
             )

@@ -38,8 +38,8 @@ def transfer(request: Request) -> list[Record]:
     rows = resolve_rows(request)
     jobs = list(plan(request, rows))
     check_out(request.out, request.resume)
+    check_checkpoints(job.cfg for job in jobs)  # first, as it takes no walk over a million images
     check_data(job.cfg for job in jobs)
-    check_checkpoints(job.cfg for job in jobs)
     done = {record.key: record for record in results.read(request.out)}
     output = WorkDir(request.out, "--out")
     # Once a task is finished or in part trained, a later one that fails takes back its own folder only.
