@@ -6,6 +6,8 @@ source "$(dirname "$0")/_venv.sh" requirements.txt
 mimeval=.venv/bin/mimeval
 out=work_dirs/quickstart
 data=data/demo
+# The demo's matrices are too small to share among threads; the tasks run two at a time instead.
+export OMP_NUM_THREADS=1
 
 "$mimeval" data demo "$data"
 "$mimeval" train configs/demo/emae_demo.py --data "$data" --work-dir "$out/pretrain" --resume auto

@@ -2,4 +2,6 @@
 # Runs the tests in .venv, which it makes or reuses. Arguments go to pytest: tools/run_tests.sh tests/pretrain -k mask
 set -euo pipefail
 source "$(dirname "$0")/_venv.sh" requirements.txt requirements-dev.txt
+# The tests are small: one thread is fastest, and processes that they start do not fight over cores.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec .venv/bin/python -m pytest "$@"

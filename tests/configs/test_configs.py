@@ -1,7 +1,5 @@
 """Every shipped config opens with what a reader needs, builds, and has the size that its papers state."""
 
-import ast
-import re
 from pathlib import Path
 
 import pytest
