@@ -1,7 +1,7 @@
-"""EMAE on the demo set, a minute or two on two CPU cores: the live pre-training of tools/quickstart.sh.
+"""EMAE on the demo set, about three minutes on a CPU core: the live pre-training of tools/quickstart.sh.
 
 COMMAND   mimeval data demo data/demo && mimeval train configs/demo/emae_demo.py --data data/demo
-hardware  2 CPU cores
+hardware  CPU; 2 min 54 s measured on two cores of an AMD EPYC, quiet
 sources   chosen on a split carved from the demo set's training images (checkpoints/README.md)
 expected  see README.md, reproduced by tools/quickstart.sh
 """

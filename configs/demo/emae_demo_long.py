@@ -1,7 +1,7 @@
 """EMAE on the demo set for as long as it pays: the reference checkpoint, checkpoints/emae_demo.safetensors.
 
 COMMAND   mimeval data demo data/demo && mimeval train configs/demo/emae_demo_long.py --data data/demo
-hardware  1 CPU core, about half an hour (checkpoints/README.md has the measured time)
+hardware  1 CPU core, 41 min 32 s measured beside other work (checkpoints/README.md)
 sources   those of emae_demo.py; only the number of epochs differs
 expected  the row emae_reference of the table in README.md, reproduced by tools/quickstart.sh
 """
