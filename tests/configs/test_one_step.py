@@ -66,7 +66,7 @@ class Start(Hook):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return generate(tmp_path_factory.mktemp("data") / "demo", DemoSpec(train=40, val=10, seed=1))
+    return generate(tmp_path_factory.mktemp("data") / "demo", DemoSpec(train=40, val=30, seed=1))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
