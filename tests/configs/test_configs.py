@@ -1,5 +1,7 @@
 """Every shipped config opens with what a reader needs, builds, and has the size that its papers state."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,15 @@ PARAMETERS = {
     "transfer/maskrcnn_vitdet_vitb.py": 110_895_792,
     "transfer/upernet_vitb.py": 163_877_228,
 }
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_header_says_how_to_run_and_what_to_expect(name):
+    header = ast.get_docstring(ast.parse((CONFIGS / name).read_text()))
+    for line in ("COMMAND", "hardware", "sources", "expected"):
+        assert re.search(rf"^{line} +\S", header, re.MULTILINE), f"{name} lacks a line '{line}'"
+    expected = header[header.index("\nexpected") :]
+    assert any(label in expected for label in LABELS), f"{name}: the expected figure has no label of {LABELS}"
 
 
 def test_every_paper_scale_config_is_counted():
