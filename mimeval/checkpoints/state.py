@@ -233,7 +233,24 @@ def write_safetensors(path: str | os.PathLike, state: dict[str, Tensor], meta: d
     header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (meta or {}).items()}
     # safetensors refuses views and tensors that share memory.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    _write(Path(path), lambda temporary: save_file(tensors, temporary, {"format": "pt", **header}))
+
+    def save(temporary: Path) -> None:
+        save_file(tensors, temporary, {"format": "pt", **header})
+        _sort_header(temporary)
+
+    _write(Path(path), save)
+
+
+def _sort_header(path: Path) -> None:
+    """Order a safetensors file's metadata by key: the library writes it in random order, and equal content has one SHA-256."""
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        entries = json.loads(stream.read(size))
+        entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # spaces fill up, as the format allows
+            stream.seek(8)
+            stream.write(text.ljust(size))
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:

@@ -217,3 +217,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_equal_content_gives_equal_bytes(tmp_path):
+    state = {f"layer.{i}.weight": torch.full((3, 2), float(i)) for i in range(5)}
+    meta = {f"key {i}": f"ü {i}" for i in range(12)}
+    for name in ("a", "b", "c"):
+        write_safetensors(tmp_path / f"{name}.safetensors", state, meta)
+    contents = {(tmp_path / f"{name}.safetensors").read_bytes() for name in ("a", "b", "c")}
+    assert len(contents) == 1
+    read = read_state(tmp_path / "a.safetensors")
+    assert read.state.keys() == state.keys() and all(torch.equal(read.state[name], state[name]) for name in state)
