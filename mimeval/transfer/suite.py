@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from pathlib import Path
 
@@ -61,12 +62,10 @@ def _measured(jobs: Sequence[tuple[Job, str]], out: Path, processes: int) -> Ite
         for job, prefix in jobs:
             yield job, run_job(job, out, prefix)
         return
-    threads = max(1, usable_cores() // processes)
-    # Read by torch when a worker imports it, and by the live line: workers would overwrite each other's.
-    os.environ.update(OMP_NUM_THREADS=str(threads), MIMEVAL_PLAIN_PROGRESS="1")
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker)
     try:
-        running = {pool.submit(run_job, job, out, prefix): job for job, prefix in jobs}
+        with _environment_of_workers(max(1, usable_cores() // processes)):
+            running = {pool.submit(run_job, job, out, prefix): job for job, prefix in jobs}
         for future in as_completed(running):
             yield running[future], future.result()
     except BaseException:
@@ -76,6 +75,23 @@ def _measured(jobs: Sequence[tuple[Job, str]], out: Path, processes: int) -> Ite
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _environment_of_workers(threads: int) -> Iterator[None]:
+    """What processes started inside inherit; this one's own environment is as before when it ends."""
+    # Read by torch when a worker imports it, and by the live line: workers would overwrite each other's.
+    settings = {"OMP_NUM_THREADS": str(threads), "MIMEVAL_PLAIN_PROGRESS": "1"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start_worker() -> None:

@@ -99,6 +99,10 @@ class InterruptOnce(Hook):
             raise KeyboardInterrupt
 
 
+def finetune(data, out, options):
+    return ["transfer", "--data", str(data), "--out", str(out), "--tasks", "finetune", "--cfg-options", *options]
+
+
 def test_an_interrupted_training_goes_on_where_it_was_saved(tmp_path, data, capsys):
     options = [
         "finetune.train_cfg.max_epochs=2",
@@ -107,17 +111,7 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(tmp_path, data, caps
         "finetune.default_hooks.checkpoint.interval=1",
         "finetune.custom_hooks=[{'type':'InterruptOnce'}]",
     ]
-    command = [
-        "transfer",
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "out"),
-        "--tasks",
-        "finetune",
-        "--cfg-options",
-        *options,
-    ]
+    command = finetune(data, tmp_path / "out", options)
     assert main(command) == 130
     assert "--resume" in capsys.readouterr().err
     folder = tmp_path / "out" / "random" / "finetune"
@@ -136,17 +130,7 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(tmp_path, data, caps
 def test_a_training_that_diverges_leaves_no_record(tmp_path, data, capsys):
     options = ["finetune.base_lr=1e30", "finetune.train_cfg.max_epochs=1", "finetune.train_cfg.val_interval=1"]
     options += ["finetune.train_dataloader.batch_size=10", "finetune.param_scheduler.0.warmup=0"]
-    command = [
-        "transfer",
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "out"),
-        "--tasks",
-        "finetune",
-        "--cfg-options",
-        *options,
-    ]
+    command = finetune(data, tmp_path / "out", options)
     assert main(command) == 2
     assert "base_lr" in capsys.readouterr().err
     assert results.read(tmp_path / "out") == []
