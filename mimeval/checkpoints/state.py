@@ -12,7 +12,6 @@ import json
 import os
 import re
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mimeval.errors import UserError
+from mimeval.files import write_whole
 
 TRUST = "`mimeval convert --trust-pickle` reads it all the same, which runs whatever code the file contains"
 # The keys under which files keep a state dict, best first: official MAE, mmengine, SlowFast.
@@ -254,33 +254,11 @@ def _sort_header(path: Path) -> None:
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        save(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's files are private
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        write_whole(path, save)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         reason = getattr(error, "strerror", None) or _first_line(error)
         raise UserError(f"{path} cannot be written: {reason}; nothing was left there.") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def install_safe_loader(trust_pickle: bool = False) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mimeval.cli.run_arguments import positive
+
 NAME = "bench"
 HELP = "measure images per second and peak memory of pre-training steps"
 EXAMPLE = "mimeval bench step configs/mae_vitb.py configs/emae_vitb.py --batch 16 --precision fp32,bf16"
@@ -17,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=f"example: {EXAMPLE}",
     )
     step.add_argument("configs", nargs="+", metavar="CONFIG", help="pre-training configs")
-    step.add_argument("--batch", type=int, default=16, help="images per step (default: %(default)s)")
+    step.add_argument("--batch", type=positive, default=16, help="images per step (default: %(default)s)")
     step.add_argument("--precision", default="fp32", help="comma-separated: fp32, bf16, fp16 (default: %(default)s)")
-    step.add_argument("--repeats", type=int, default=5, help="measured steps of each candidate (default: %(default)s)")
+    step.add_argument(
+        "--repeats", type=positive, default=5, help="measured steps of each candidate (default: %(default)s)"
+    )
     step.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config values")
     step.add_argument("--json", action="store_true", help="print one JSON object per candidate")
 
@@ -37,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
     unknown = sorted(set(precisions) - {"fp32", "bf16", "fp16"})
     if unknown:
         raise UserError(f"--precision knows fp32, bf16 and fp16, not {', '.join(unknown)}.")
-    if args.batch < 1 or args.repeats < 1:
-        raise UserError("--batch and --repeats must be at least 1.")
     candidates = []
     for path in args.configs:
         config = load_config(path, args.cfg_options)

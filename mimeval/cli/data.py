@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mimeval.cli.run_arguments import seed
+from mimeval.cli.run_arguments import positive, seed
 
 NAME = "data"
 HELP = "make the demo set"
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "out", type=Path, metavar="OUT", help="folder to make; a complete one with equal settings is kept"
     )
-    demo.add_argument("--train", type=int, default=6000, help="training images (default: %(default)s)")
-    demo.add_argument("--val", type=int, default=1000, help="validation images (default: %(default)s)")
+    demo.add_argument("--train", type=positive, default=6000, help="training images (default: %(default)s)")
+    demo.add_argument("--val", type=positive, default=1000, help="validation images (default: %(default)s)")
     demo.add_argument(
         "--size", type=int, default=32, help="side of the images in pixels, 32 to 96 (default: %(default)s)"
     )

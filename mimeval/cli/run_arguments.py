@@ -26,3 +26,10 @@ def seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"expected an integer from 0 to {2**32 - 1}, found '{text}'")
     return int(text)
+
+
+def positive(text: str) -> int:
+    """argparse type: an integer from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer from 1 on, found '{text}'")
+    return int(text)

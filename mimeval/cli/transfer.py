@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mimeval.cli.main import fresh_line
-from mimeval.cli.run_arguments import seed
+from mimeval.cli.run_arguments import positive, seed
 
 NAME = "transfer"
 HELP = "run a suite's tasks for checkpoints and for random initialisation; append one record each to DIR/results.jsonl"
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on in DIR; what is finished there is not run again")
     parser.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="N",
         help="tasks at a time, which share the cores (default: %(default)s)",
@@ -52,13 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cfg-options", nargs="+", action="extend", default=[], metavar="TASK.KEY=VALUE",
         help="override keys of a task's config: finetune.train_cfg.max_epochs=1",
     )  # fmt: skip
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer from 1 on, found {text}")
-    return value
 
 
 def _names(text: str) -> list[str]:

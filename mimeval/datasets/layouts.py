@@ -114,7 +114,7 @@ def build_checked(cfg: Mapping[str, Any]) -> Any:
     Raises:
         UserError: a folder, an annotation file, an image or a label map is missing, empty or not what it should be.
     """
-    inner = _inner(cfg)
+    inner = inner_config(cfg)
     if str(inner.get("ann_file") or "").endswith(".json"):
         check_coco(Path(inner.get("data_root") or "", inner["ann_file"]))
     with explained(cfg):
@@ -136,7 +136,7 @@ def explained(cfg: Any) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # each library fails in its own way over a file that it does not understand
-        inner = _inner(cfg)
+        inner = inner_config(cfg)
         root = Path(inner.get("data_root") or "")
         if str(inner.get("ann_file") or "").endswith(".json"):
             check_coco(root / inner["ann_file"])
@@ -149,7 +149,8 @@ def explained(cfg: Any) -> Iterator[None]:
         raise
 
 
-def _inner(cfg: Any) -> Mapping[str, Any]:
+def inner_config(cfg: Any) -> Mapping[str, Any]:
+    """The dataset's config inside all wrappers' configs."""
     while isinstance(cfg, Mapping) and isinstance(cfg.get("dataset"), Mapping):
         cfg = cfg["dataset"]
     return cfg if isinstance(cfg, Mapping) else {}

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mimeval.checkpoints.load import load_backbone
-from mimeval.datasets.layouts import build_checked, check_same_classes
+from mimeval.datasets.layouts import build_checked, check_same_classes, inner_config
 from mimeval.engine.faults import blame_config
 from mimeval.errors import UserError
 from mimeval.quiet import without_prints
@@ -58,7 +58,7 @@ def check_data(cfgs: Iterable[Config]) -> None:
                     raise UserError(f"{where}: expected {path}, found nothing there; {hint}.")
                 if path.is_dir() and not any(path.iterdir()):
                     raise UserError(f"{where}: expected files in {path}, found an empty folder; {hint}.")
-            identity = repr(_innermost(cfg[loader].dataset))
+            identity = repr(inner_config(cfg[loader].dataset))
             if identity not in built:
                 with blame_config(cfg.filename), without_prints():
                     built[identity] = build_checked(cfg[loader].dataset)
@@ -82,15 +82,9 @@ def _check_head(cfg: Config, dataset: Any) -> None:
         )
 
 
-def _innermost(dataset: Any) -> Any:
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
-    return dataset
-
-
 def _places(dataset: Any) -> Iterator[tuple[str, Path]]:
     """Paths in a dataset's config: ours (folder), mmdet's and mmseg's (ann_file, data_prefix), below its data_root."""
-    dataset = _innermost(dataset)
+    dataset = inner_config(dataset)
     root = Path(dataset.get("data_root") or "")
     for key in ("folder", "ann_file"):
         if dataset.get(key):

@@ -58,6 +58,18 @@ class Trained:
                 sample = self.model.test_step(pseudo_collate([self.dataset[index]]))[0]
             yield sample
 
+    def outcome(self, value: float, metrics: dict[str, float], selection: str) -> Outcome:
+        """What a protocol returns for this training: its headline figure, all its figures, what was reported of the run."""
+        return Outcome(
+            value=value,
+            metrics=metrics,
+            images_seen=self.images_seen,
+            peak_bytes=self.peak_bytes,
+            features=describe_features(self.model),
+            load=describe_load(self.model),
+            selection=selection,
+        )
+
 
 class _LastMetrics(Hook):
     metrics: dict[str, float] | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mimeval.transfer.pictures import save_detections
-from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load, train_and_evaluate
+from mimeval.transfer.protocols.base import Outcome, train_and_evaluate
 
 METRIC = "box AP"
 VERSION = 1
@@ -18,12 +18,4 @@ def run(cfg: Config, prefix: str) -> Outcome:
     trained = train_and_evaluate(cfg, prefix)
     metrics = {name.removeprefix("coco/"): value for name, value in trained.metrics.items()}
     save_detections(trained.predictions(), trained.dataset.metainfo["classes"], Path(cfg.work_dir, "predictions"))
-    return Outcome(
-        value=metrics["bbox_mAP"],
-        metrics=metrics,
-        images_seen=trained.images_seen,
-        peak_bytes=trained.peak_bytes,
-        features=describe_features(trained.model),
-        load=describe_load(trained.model),
-        selection="last iteration",
-    )
+    return trained.outcome(metrics["bbox_mAP"], metrics, "last iteration")

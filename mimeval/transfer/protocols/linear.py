@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mimeval.errors import UserError
 from mimeval.transfer.pictures import save_classified
-from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load, train_and_evaluate
+from mimeval.transfer.protocols.base import Outcome, train_and_evaluate
 from mimeval.transfer.protocols.cached import probe
 
 METRIC = "top-1 accuracy"
@@ -33,12 +33,4 @@ def classify(cfg: Config, prefix: str) -> Outcome:
     metrics = {name.removeprefix("accuracy/"): value for name, value in trained.metrics.items()}
     classes = trained.dataset.metainfo["classes"]
     save_classified(trained.predictions(), classes, Path(cfg.work_dir, "predictions"))
-    return Outcome(
-        value=metrics["top1"],
-        metrics=metrics,
-        images_seen=trained.images_seen,
-        peak_bytes=trained.peak_bytes,
-        features=describe_features(trained.model),
-        load=describe_load(trained.model),
-        selection="last epoch",
-    )
+    return trained.outcome(metrics["top1"], metrics, "last epoch")

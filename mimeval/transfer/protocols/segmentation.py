@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mimeval.transfer.pictures import save_label_maps
-from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load, train_and_evaluate
+from mimeval.transfer.protocols.base import Outcome, train_and_evaluate
 
 METRIC = "mIoU"
 VERSION = 1
@@ -17,12 +17,4 @@ def run(cfg: Config, prefix: str) -> Outcome:
     """Trains the segmentor and reports mIoU after the last iteration, each label map at its own size."""
     trained = train_and_evaluate(cfg, prefix)
     save_label_maps(trained.predictions(), Path(cfg.work_dir, "predictions"))
-    return Outcome(
-        value=trained.metrics["mIoU"],
-        metrics=trained.metrics,
-        images_seen=trained.images_seen,
-        peak_bytes=trained.peak_bytes,
-        features=describe_features(trained.model),
-        load=describe_load(trained.model),
-        selection="last iteration",
-    )
+    return trained.outcome(trained.metrics["mIoU"], trained.metrics, "last iteration")

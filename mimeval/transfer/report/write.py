@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from mimeval.errors import UserError
+from mimeval.files import write_whole
 from mimeval.transfer.report import html, markdown
 from mimeval.transfer.report.collect import collect
 from mimeval.transfer.report.table import Table, build_table
@@ -38,20 +37,8 @@ def write_report(folder: Path, out: Path | None = None) -> Written:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file through a temporary one beside it, so that nobody ever meets half of it. UserError if it cannot."""
-    temporary = None
+    """Writes a file whole or not at all. UserError if it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner may read
-        os.replace(temporary, path)
+        write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written: {error.strerror}; give a writable folder with --out.") from error
