@@ -36,7 +36,7 @@ def test_a_failed_write_leaves_the_old_report_and_no_rest(tmp_path, monkeypatch)
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         write_report(folder)
     assert (folder / "report.html").read_bytes() == old
