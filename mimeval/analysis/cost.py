@@ -1,10 +1,11 @@
-"""What a pre-training step costs: images per second and peak memory, candidates measured in turn.
+"""What a training step costs: images per second and peak memory, candidates measured in turn.
 
 Machines drift while one measures, so the candidates take turns, step by step, and the medians are compared.
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +13,11 @@ from dataclasses import dataclass, field
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
 
+from mimeval.analysis.batches import random_batch
+from mimeval.engine.faults import blame_config
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.registry import MODELS, OPTIM_WRAPPERS
 
@@ -64,28 +68,39 @@ def measure(steps: Sequence[tuple[StepCost, Callable[[], None]]], repeats: int, 
     return [cost for cost, _ in steps]
 
 
-def training_step(config: Config, batch: int, precision: str) -> Callable[[], None]:
-    """A full pre-training step of a config's model on random images: preprocessing, forward, backward, optimiser.
+def training_step(config: Config, batch: int, precision: str, size: int | None = None) -> Callable[[], None]:
+    """A full training step of a config's model on a random batch: preprocessing, forward, backward, AdamW.
 
     Args:
-        config: a pre-training config, with ``model`` and ``optim_wrapper``.
+        config: of a pre-training, a classifier, a detector or a segmentor.
         batch: images per step.
         precision: fp32, bf16 or fp16.
+        size: side of the images in pixels; by default what the config trains at.
+
+    Raises:
+        UserError: another kind of model, or arguments that it does not take.
     """
+    data = random_batch(config, batch, size)
+    init_default_scope("mimeval")
+    model_cfg = copy.deepcopy(config.model)
+    # A step costs the same from any weights, and the checkpoint need not be there.
+    model_cfg.backbone.pop("init_cfg", None)
+    with blame_config(config.filename):
+        model = MODELS.build(model_cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = MODELS.build(config.model).to(device).train()
+    if device.type == "cpu":
+        model = revert_sync_batchnorm(model)
+    model = model.to(device).train()
     model.init_weights()
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05)
     wrapper = OPTIM_WRAPPERS.build(dict(type="mimeval.AutocastOptimWrapper", precision=precision, optimizer=optimizer))
-    height, width = model.backbone.patch_embed.img_size
-    images = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8)
-    keys = torch.stack([torch.zeros(batch), torch.zeros(batch), torch.arange(batch)], dim=1).long().to(device)
 
     def step() -> None:
-        inputs: Tensor = model.data_preprocessor({"inputs": images}, training=True)["inputs"]
+        # Preprocessors write into the samples: each step gets its own.
+        inputs = model.data_preprocessor(copy.deepcopy(data), True)
         with wrapper.optim_context(model):
-            losses = model.loss(inputs, keys)
+            losses = model(**inputs, mode="loss")
         total, _ = model.parse_losses(losses)
         wrapper.update_params(total)
 

@@ -7,7 +7,7 @@ import argparse
 from mimeval.cli.run_arguments import positive
 
 NAME = "bench"
-HELP = "measure images per second and peak memory of pre-training steps"
+HELP = "measure images per second and peak memory of training steps"
 EXAMPLE = "mimeval bench step configs/mae_vitb.py configs/emae_vitb.py --batch 16 --precision fp32,bf16"
 
 
@@ -18,8 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="forward, backward and optimiser on random images; candidates take turns",
         epilog=f"example: {EXAMPLE}",
     )
-    step.add_argument("configs", nargs="+", metavar="CONFIG", help="pre-training configs")
+    step.add_argument(
+        "configs", nargs="+", metavar="CONFIG", help="configs of pre-trainings, classifiers, detectors, segmentors"
+    )
     step.add_argument("--batch", type=positive, default=16, help="images per step (default: %(default)s)")
+    step.add_argument("--size", type=positive, metavar="S", help="images of S x S pixels (default: the config's)")
     step.add_argument("--precision", default="fp32", help="comma-separated: fp32, bf16, fp16 (default: %(default)s)")
     step.add_argument(
         "--repeats", type=positive, default=5, help="measured steps of each candidate (default: %(default)s)"
@@ -44,11 +47,9 @@ def run(args: argparse.Namespace) -> int:
     candidates = []
     for path in args.configs:
         config = load_config(path, args.cfg_options)
-        if "optim_wrapper" not in config or config.model.type != "MaskedImageModel":
-            raise UserError(f"{path} is no pre-training config: `bench step` measures MaskedImageModel configs.")
         for precision in precisions:
             cost = StepCost(path, precision, args.batch)
-            candidates.append((cost, training_step(config, args.batch, precision)))
+            candidates.append((cost, training_step(config, args.batch, precision, args.size)))
     rows = [cost.as_dict() for cost in measure(candidates, args.repeats)]
     first = rows[0]["median_s"]
     for row in rows:

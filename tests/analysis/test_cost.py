@@ -3,6 +3,7 @@ from mmengine.config import Config
 
 from mimeval.analysis.cost import StepCost, measure, training_step
 from mimeval.engine.config import load_config
+from mimeval.engine.environment import setup_environment
 
 
 @pytest.fixture
@@ -31,3 +32,11 @@ def test_a_step_of_a_shipped_config_trains(small, precision):
     (cost,) = measure([(StepCost("emae", precision, 2), training_step(small, 2, precision))], repeats=1)
     assert cost.as_dict()["images_per_s"] > 0
     assert cost.peak_bytes > 0
+
+
+@pytest.mark.parametrize("task", ["finetune", "linear", "detection", "segmentation"])
+def test_a_step_of_a_task_trains(task):
+    setup_environment()
+    config = load_config(f"configs/demo/{task}_demo.py")
+    (cost,) = measure([(StepCost(task, "fp32", 2), training_step(config, 2, "fp32"))], repeats=1)
+    assert cost.as_dict()["images_per_s"] > 0
