@@ -7,12 +7,14 @@ and those of the sister libraries by prefix: ``mmpretrain.LinearClsHead``, ``mmd
 from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as ROOT_OPTIMIZERS
 from mmengine.registry import PARAM_SCHEDULERS as ROOT_PARAM_SCHEDULERS
+from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import WEIGHT_INITIALIZERS as ROOT_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
@@ -25,11 +27,20 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
     return Registry(name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
-MODELS = _child("model", ROOT_MODELS, "mimeval.backbones", "mimeval.pretrain", "mimeval.transfer.models")
+MODELS = _child(
+    "model",
+    ROOT_MODELS,
+    "mimeval.backbones",
+    "mimeval.pretrain",
+    "mimeval.transfer.models",
+    "mimeval.transfer.preprocess",
+)
 DATASETS = _child("dataset", ROOT_DATASETS, "mimeval.datasets")
 DATA_SAMPLERS = _child("data sampler", ROOT_DATA_SAMPLERS, "mimeval.datasets")
+TASK_UTILS = _child("task util", ROOT_TASK_UTILS, "mimeval.transfer.matching")
 TRANSFORMS = _child("transform", ROOT_TRANSFORMS, "mimeval.datasets")
 HOOKS = _child("hook", ROOT_HOOKS, "mimeval.engine")
+LOOPS = _child("loop", ROOT_LOOPS, "mimeval.engine")
 METRICS = _child("metric", ROOT_METRICS, "mimeval.transfer.metrics")
 OPTIMIZERS = _child("optimizer", ROOT_OPTIMIZERS, "mimeval.engine")
 OPTIM_WRAPPERS = _child("optim_wrapper", ROOT_OPTIM_WRAPPERS, "mimeval.engine")

@@ -46,10 +46,9 @@ model = dict(
     type="ImageClassifier",
     # LoadRGB reads RGB, so that nothing is swapped.
     data_preprocessor=dict(
-        type="ClsDataPreprocessor",
+        type="mimeval.ClassificationPreprocessor",
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        to_rgb=False,
         num_classes=1000,
     ),
 )

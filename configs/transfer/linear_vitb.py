@@ -4,8 +4,9 @@ COMMAND   mimeval transfer CKPT --suite configs/suites/vitb.py --tasks linear --
           8 GPUs: tools/dist_train.sh configs/transfer/linear_vitb.py 8 \
                   --cfg-options model.backbone.init_cfg.checkpoint=CKPT
 hardware  8 GPUs x 512 images x 4 accumulated = batch 16384, 90 epochs; cost not measured here
-sources   official MAE main_linprobe.py and FINETUNE.md: base lr 0.1, weight decay 0, warm-up 10 of 90 epochs, head std 0.01,
-          random resized crop 0.08 to 1 (bicubic) and flip, BatchNorm epsilon 1e-6
+sources   official MAE main_linprobe.py, util/crop.py and FINETUNE.md: base lr 0.1, weight decay 0, warm-up 10 of 90 epochs,
+          head std 0.01, random resized crop 0.08 to 1 (bicubic, one draw clipped to the image) and flip, BatchNorm epsilon
+          1e-6; 512 images per GPU, over which BatchNorm computes its statistics, are the official ones too
 expected  67.8 top-1 for MAE ViT-B 1600 ep (published, FINETUNE.md; paper 68.0; not run here)
 """
 
@@ -29,7 +30,19 @@ model = dict(
         loss=dict(type="CrossEntropyLoss"),
     ),
 )
-train_dataloader = dict(batch_size=512)
+train_dataloader = dict(
+    batch_size=512,
+    dataset=dict(
+        dataset=dict(
+            pipeline=[
+                dict(type="LoadRGB"),
+                dict(type="ClippedResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bicubic"),
+                dict(type="RandomFlip", prob=0.5),
+                dict(type="PackImages"),
+            ]
+        )
+    ),
+)
 base_lr = 0.1
 optim_wrapper = dict(
     type="AutocastOptimWrapper",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -35,11 +36,17 @@ class ShiftedWindowBlock(timm_swin.SwinTransformerBlock):
     stage shifts. Here padding comes first, and a map is shifted wherever it is larger than the window.
     """
 
+    def shift_on(self, grid: Grid) -> Grid:
+        """How far windows are shifted on a map of this size, (rows, columns): half a window or not at all."""
+        shifts = any(self.target_shift_size)
+        rows, columns = (
+            side // 2 if shifts and n > side else 0 for n, side in zip(grid, self.window_size, strict=True)
+        )
+        return rows, columns
+
     def _attn(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
-        window = self.window_size
-        shifts = any(self.target_shift_size)
-        shift = [side // 2 if shifts and n > side else 0 for n, side in zip((height, width), window, strict=True)]
+        window, shift = self.window_size, self.shift_on((height, width))
         x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
         mask = None
         if any(shift):
@@ -71,9 +78,13 @@ class SwinTransformer(timm_swin.SwinTransformer):
     img_size: pixels that the windows are made for: a stage whose map is smaller than window_size has a window (and a
         table of relative positions) of that map's size. Any other input size runs, padded where it must be.
     out_type: 'maps', one [B, C, H / stride, W / stride] for each of `taps` (stages, from 0 or negative; all if None),
-        no final norm; or 'mean', ([B, C],), the mean of all tokens after `norm`. tap_norm: a LayerNorm for each tap,
-        `tap_norms.<k>`. Stages above the highest tap are neither run nor trained.
-    LayerNorm's epsilon is 1e-5, as in the official code. Raises UserError for an unknown size or choice.
+        no final norm; or 'mean', ([B, C],), the mean of all tokens after `norm`, or before it where norm_after_pool
+        (LocalMIM's fine-tuning). tap_norm: a LayerNorm for each tap, `tap_norms.<k>`. Stages above the highest tap are
+        neither run nor trained.
+    norm_eps: LayerNorm's epsilon, 1e-5 in the official code and SimMIM, 1e-6 in LocalMIM, whose fine-tuning however has
+        1e-5 in every block's second norm: norm2_eps, norm_eps if None.
+    weight_init: how weights start, 'swin' (normal 0.02, truncated) or 'xavier' (uniform: MAE, LocalMIM's Swin).
+    Raises UserError for an unknown size or choice.
     """
 
     def __init__(
@@ -85,6 +96,10 @@ class SwinTransformer(timm_swin.SwinTransformer):
         out_type: str = "maps",
         taps: Sequence[int] | None = None,
         tap_norm: bool = False,
+        norm_after_pool: bool = False,
+        norm_eps: float = 1e-5,
+        norm2_eps: float | None = None,
+        weight_init: str = "swin",
         drop_path_rate: float = 0.0,
         grad_checkpointing: bool = False,
         frozen: bool = False,
@@ -92,8 +107,10 @@ class SwinTransformer(timm_swin.SwinTransformer):
     ):
         size = resolve_size(arch)
         check_choice("out_type", out_type, ("maps", "mean"))
+        check_choice("weight_init", weight_init, ("swin", "xavier"))
         if out_type == "mean" and (taps is not None or tap_norm):
             raise UserError("taps and tap_norm go with out_type 'maps', found out_type 'mean'; leave them out.")
+        norm_layer = partial(nn.LayerNorm, eps=norm_eps)
         super().__init__(
             **size,
             img_size=img_size,
@@ -102,6 +119,7 @@ class SwinTransformer(timm_swin.SwinTransformer):
             num_classes=0,
             strict_img_size=False,
             drop_path_rate=drop_path_rate,
+            norm_layer=norm_layer,  # type: ignore[arg-type]
             weight_init="skip",
         )
         self.weight_init_mode = ""
@@ -109,53 +127,119 @@ class SwinTransformer(timm_swin.SwinTransformer):
         for module in self.modules():
             if isinstance(module, timm_swin.SwinTransformerBlock):
                 module.__class__ = ShiftedWindowBlock
+                module.norm2.eps = norm_eps if norm2_eps is None else norm2_eps  # type: ignore[assignment]
         depths = size["depths"]
         self.first_ids = tuple(1 + sum(depths[:stage]) for stage in range(len(depths)))
         self.depths, self.num_layers = depths, sum(depths) + 2
         self.patch_size, self.out_type, self.frozen = patch_size, out_type, frozen
+        self.norm_after_pool, self.weight_init = norm_after_pool, weight_init
         stages = range(len(depths)) if taps is None else taps
         self.taps = resolve_blocks("taps", stages if out_type == "maps" else (-1,), len(depths))
         self.out_channels = tuple(size["embed_dim"] * 2**stage for stage in self.taps)
         self.strides = tuple(patch_size * 2**stage for stage in self.taps)
-        self.tap_norms = nn.ModuleList(nn.LayerNorm(channels) for channels in self.out_channels) if tap_norm else None
+        self.tap_norms = nn.ModuleList(norm_layer(channels) for channels in self.out_channels) if tap_norm else None
         if out_type == "maps":
             self.norm = nn.Identity()
         self.set_grad_checkpointing(grad_checkpointing)
         self.init_cfg, self.is_init = init_cfg, False
-        super().init_weights()
+        self._start_weights()
         self.layers[max(self.taps) + 1 :].requires_grad_(False)
         if frozen:
             self.requires_grad_(False)
             self.eval()
 
     def init_weights(self) -> None:  # type: ignore[override]
-        """Start anew at random (truncated normal 0.02, as Swin), then load what init_cfg names."""
-        super().init_weights()
+        """Start anew at random, as weight_init says, then load what init_cfg names."""
+        self._start_weights()
         if self.init_cfg:
             # In whatever scope it is called: mmengine's own Pretrained loads whatever happens to fit.
             with DefaultScope.overwrite_default_scope(SCOPE):
                 initialize(self, self.init_cfg)
         self.is_init = True
 
+    def _start_weights(self) -> None:
+        super().init_weights()
+        if self.weight_init == "xavier":
+            for module in self.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.xavier_uniform_(module.weight)
+            nn.init.xavier_uniform_(self.patch_embed.proj.weight.data.flatten(1))
+
     def train(self, mode: bool = True) -> SwinTransformer:
         """A frozen backbone stays in eval mode, so that no drop path creeps in after model.train()."""
         return super().train(mode and not self.frozen)
 
+    @property
+    def grid(self) -> Grid:
+        """(rows, columns) of patches of images of img_size."""
+        rows, columns = self.patch_embed.grid_size  # type: ignore[misc]
+        return rows, columns
+
+    @property
+    def patch_dim(self) -> int:
+        """Width of an embedded patch."""
+        return self.embed_dim
+
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Width of each output of encode()."""
+        return self.out_channels
+
+    @property
+    def level_grids(self) -> tuple[Grid, ...]:
+        """Grid of each output of encode(), for images of img_size."""
+        return tuple((-(-self.grid[0] // 2**stage), -(-self.grid[1] // 2**stage)) for stage in self.taps)
+
+    takes_subsets = False  # encode() needs every patch
+
+    def embed_patches(self, images: Tensor, positions: bool = True) -> tuple[Tensor, Grid]:
+        """images: [B, 3, H, W], normalised -> embedded patches [B, L, C] and the grid (h, w), L = h * w.
+
+        Sides that are no multiple of the patch are padded with zeros below and to the right. positions: of no effect,
+        Swin has no absolute ones.
+        """
+        x = self.patch_embed(
+            F.pad(images, (0, -images.shape[-1] % self.patch_size, 0, -images.shape[-2] % self.patch_size))
+        )
+        return x.flatten(1, 2), (x.shape[1], x.shape[2])
+
+    def add_positions(self, patches: Tensor, grid: Grid) -> Tensor:
+        """The patches as they are: Swin has no absolute positions."""
+        return patches
+
+    def encode(self, patches: Tensor, key_valid: Tensor | None = None, grid: Grid | None = None) -> list[Tensor]:
+        """Run the stages on all embedded patches of a grid: [B, L, C] -> a [B, L_k, C_k] for each tap, raster order.
+
+        Normed: by `norm` for out_type 'mean', by tap_norms where there are any. Raises UserError where key_valid is given.
+        """
+        if key_valid is not None:
+            raise UserError("SwinTransformer.encode needs every patch of an image, found padded ones.")
+        return [x.flatten(1, 2) for x in self._normed(self._stages(patches.unflatten(1, grid or self.grid)))]
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         """images: [B, 3, H, W], normalised, any size -> what out_type says; each side of a map is rounded up."""
-        height, width = images.shape[-2:]
-        x = self.patch_embed(F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size)))
+        patches, grid = self.embed_patches(images)
+        outputs = self._stages(patches.unflatten(1, grid))
+        if self.out_type == "mean" and self.norm_after_pool:
+            return (self.norm(outputs[-1].mean(dim=(1, 2))),)
+        if self.out_type == "mean":
+            return (self._normed(outputs)[0].mean(dim=(1, 2)),)
+        return tuple(x.permute(0, 3, 1, 2).contiguous() for x in self._normed(outputs))
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        """The map [B, h, w, C] of each tap, from embedded patches."""
         outputs = {}
         for stage, layer in enumerate(islice(self.layers, max(self.taps) + 1)):
             x = layer(x)
             if stage in self.taps:
                 outputs[stage] = x
+        return [outputs[stage] for stage in self.taps]
+
+    def _normed(self, outputs: list[Tensor]) -> list[Tensor]:
         if self.out_type == "mean":
-            return (self.norm(x).mean(dim=(1, 2)),)
+            return [self.norm(outputs[0])]
         norms = self.tap_norms or [nn.Identity()] * len(self.taps)
-        return tuple(
-            norm(outputs[stage]).permute(0, 3, 1, 2).contiguous() for stage, norm in zip(self.taps, norms, strict=True)
-        )
+        return [norm(x) for norm, x in zip(norms, outputs, strict=True)]
 
     def layer_id(self, name: str) -> int:
         """Depth of a parameter for layer decay, as SimMIM: 0 embedding, blocks through all stages, then the rest.

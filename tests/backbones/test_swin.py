@@ -43,6 +43,20 @@ def test_the_mean_for_classification_equals_timms():
     torch.testing.assert_close(model(images())[0], twin(images()), rtol=0, atol=1e-6)
 
 
+def test_localmims_mean_before_the_norm_and_its_epsilons():
+    model = swin(out_type="mean", norm_after_pool=True, norm_eps=1e-6, norm2_eps=1e-5).eval()
+    found = {name: module.eps for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+    assert {eps for name, eps in found.items() if name.endswith(".norm2")} == {1e-5}
+    assert {eps for name, eps in found.items() if not name.endswith(".norm2")} == {1e-6}
+    assert {"norm", "patch_embed.norm", "layers.1.downsample.norm", "layers.0.blocks.0.norm1"} < set(found)
+    twin = swin(out_type="maps", taps=(-1,), norm_eps=1e-6, norm2_eps=1e-5).eval()
+    twin.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("norm.")})
+    (last,) = twin(images())
+    torch.testing.assert_close(model(images())[0], model.norm(last.mean(dim=(2, 3))), rtol=0, atol=1e-6)
+    default = {module.eps for module in swin(out_type="mean").modules() if isinstance(module, nn.LayerNorm)}
+    assert default == {1e-5}
+
+
 # mmpretrain's Swin pads before it shifts, as the official detection and segmentation code does.
 MMPRETRAIN = {
     "patch_embed.proj": "patch_embed.projection",

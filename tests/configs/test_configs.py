@@ -16,20 +16,52 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 RUNNABLE = sorted(
     path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.py") if path.parts[-2] not in ("_base_", "suites")
 )
-LABELS = ("published", "reproduced here", "reproduced by", "not run")
+LABELS = ("published", "reproduced here", "reproduced there", "reproduced by", "not run")
 
-# Parameters in all, fixed position tables included. Pre-training and classification: counted on the official models.
-# ViTDet-B is published as 111 M, UperNet with BEiT-B as 163 M (without MAE's absolute positions and our auxiliary head).
+# Folders whose models are small on purpose, or are those of other configs.
+UNCOUNTED = ("demo/", "examples/", "bench/")
+# Parameters in all, fixed position tables included. Pre-training and classification: counted on the official models. BEiT's
+# and SimMIM's ViT-B have 86,530,984; the 12 x 768 more here are key biases, which no softmax can tell from none.
+# Published: ViTDet-B 111 M, L 331 M, H 662 M (2203.16527); the older benchmark's ViT-B 118.67 M (MIMDet); UperNet with BEiT-B
+# 163 M, L 441 M (unilm), with Swin-B 121 M, L 234 M (Swin, mmseg).
 PARAMETERS = {
     "mae_vitb.py": 111_907_840,
     "mae_vitl.py": 329_541_888,
     "emae_vitb.py": 111_907_840,
     "emae_vitl.py": 329_541_888,
     "transfer/knn_vitb.py": 85_798_656,
+    "transfer/knn_vitl.py": 303_301_632,
     "transfer/linear_vitb.py": 86_567_656,
+    "transfer/linear_vitl.py": 304_326_632,
+    "transfer/linear_vith.py": 632_045_800,
     "transfer/finetune_vitb.py": 86_567_656,
+    "transfer/finetune_vitl.py": 304_326_632,
+    "transfer/finetune_vith.py": 632_045_800,
+    "transfer/finetune_localmim_vitb.py": 86_567_656,
+    "transfer/finetune_localmim_vitb_100ep.py": 86_567_656,
+    "transfer/finetune_localmim_vitl.py": 304_326_632,
+    "transfer/finetune_localmim_swinb.py": 87_768_224,
+    "transfer/finetune_localmim_swinb_hog.py": 87_768_224,
+    "transfer/finetune_localmim_swinb_100ep.py": 87_768_224,
+    "transfer/finetune_localmim_swinl.py": 196_794_556,
+    "transfer/finetune_simmim_vitb.py": 86_530_984 + 12 * 768,
+    "transfer/finetune_simmim_swinb.py": 87_768_224,
+    "transfer/finetune_simmim_swinb_100ep.py": 87_768_224,
+    "transfer/finetune_simmim_swinl.py": 196_794_556,
+    "transfer/finetune_beit_vitb.py": 86_530_984 + 12 * 768,
     "transfer/maskrcnn_vitdet_vitb.py": 110_895_792,
+    "transfer/maskrcnn_vitdet_vitl.py": 330_684_656,
+    "transfer/maskrcnn_vitdet_vith.py": 661_203_760,
+    "transfer/maskrcnn_li2021_vitb.py": 118_674_952,
+    "transfer/maskrcnn_li2021_vitb_25ep.py": 118_674_952,
+    "transfer/maskrcnn_li2021_vitb_50ep.py": 118_674_952,
+    "transfer/maskrcnn_swinb.py": 107_141_800,
     "transfer/upernet_vitb.py": 163_877_228,
+    "transfer/upernet_vitl.py": 441_472_812,
+    "transfer/upernet_localmim_vitb.py": 163_877_228,
+    "transfer/upernet_beit_vitb.py": 163_090_028,
+    "transfer/upernet_swinb.py": 121_279_716,
+    "transfer/upernet_swinl.py": 233_759_936,
 }
 
 
@@ -43,7 +75,7 @@ def test_header_says_how_to_run_and_what_to_expect(name):
 
 
 def test_every_paper_scale_config_is_counted():
-    assert set(PARAMETERS) == {name for name in RUNNABLE if not name.startswith("demo/")}
+    assert set(PARAMETERS) == {name for name in RUNNABLE if not name.startswith(UNCOUNTED)}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

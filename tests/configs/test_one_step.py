@@ -18,8 +18,24 @@ CONFIGS = [
     "emae_vitl",
     "transfer/linear_vitb",
     "transfer/finetune_vitb",
+    "transfer/finetune_vith",
+    "transfer/finetune_localmim_swinb",
+    "transfer/finetune_simmim_vitb",
+    "transfer/finetune_simmim_swinl",
+    "transfer/finetune_beit_vitb",
     "transfer/maskrcnn_vitdet_vitb",
+    "transfer/maskrcnn_vitdet_vitl",
+    "transfer/maskrcnn_vitdet_vith",
+    "transfer/maskrcnn_li2021_vitb",
+    "transfer/maskrcnn_li2021_vitb_25ep",
+    "transfer/maskrcnn_li2021_vitb_50ep",
+    "transfer/maskrcnn_swinb",
     "transfer/upernet_vitb",
+    "transfer/upernet_vitl",
+    "transfer/upernet_localmim_vitb",
+    "transfer/upernet_beit_vitb",
+    "transfer/upernet_swinb",
+    "transfer/upernet_swinl",
 ]
 # Widths, image sizes and sample counts that make a model small, whatever they belong to.
 SMALLER = {1024: 64, 768: 24, 512: 32, 256: 16, 224: 32, 2048: 64}
@@ -33,14 +49,46 @@ def smaller(value: Any) -> Any:
     return SMALLER.get(value, value) if type(value) is int else value
 
 
+def fit_dense(model: Any, pipeline: list) -> None:
+    """Neck, heads and image sizes of a detector or segmentor that fit the narrow backbone."""
+    is_swin = "depths" in model.backbone.arch
+    widths = [8, 16, 32, 64] if is_swin else [24] * 4
+    neck = model.get("neck") or []
+    for part in neck if isinstance(neck, list) else [neck]:
+        if "embed_dim" in part:
+            part.embed_dim = widths[0]
+        elif "in_channels" in part:
+            part.in_channels = widths if isinstance(part.in_channels, list) else widths[0]
+        if "num_groups" in (part.get("norm_cfg") or {}):
+            part.norm_cfg.num_groups = 4
+    if "decode_head" in model:
+        model.decode_head.in_channels, model.auxiliary_head.in_channels = widths, widths[2]
+    for step in pipeline:  # Swin's multi-scale crops
+        for branch in step.get("transforms", ()):
+            for transform in branch:
+                if "scales" in transform:
+                    transform.scales = [(40, 96), (48, 96)]
+                elif "crop_size" in transform:
+                    transform.crop_size = (24, 40)
+
+
 def shrink(config: Config) -> Config:
     """The config with a narrow backbone of the same depth, small images, and the demo set in place of the real ones."""
-    depth = 24 if config.model.backbone.get("arch") == "large" else 12
+    depth = {"large": 24, "huge": 32}.get(config.model.backbone.get("arch"), 12)
     small = Config(smaller(config._cfg_dict.to_dict()), filename=config.filename)
     backbone = small.model.backbone
     backbone.pop("init_cfg", None)
     backbone.arch = dict(embed_dim=24, depth=depth, num_heads=2)
     backbone.img_size = 64 if backbone.get("window_size") else 32
+    if backbone.get("patch_size") == 14:
+        backbone.patch_size = 16
+    if backbone.type.endswith("SwinTransformer"):
+        backbone.pop("arch")
+        backbone.update(arch=dict(embed_dim=8, depths=(2, 2, 6, 2), num_heads=(1, 2, 2, 2)), img_size=32)
+    if small.model.get("type") == "ImageClassifier":
+        small.model.head.in_channels = 64 if "depths" in backbone.arch else 24
+    if "neck" in small.model or "decode_head" in small.model:
+        fit_dense(small.model, small.train_dataloader.dataset.dataset.pipeline)
     loader = small.train_dataloader
     loader.update(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
     dataset = loader.dataset.dataset

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mimeval.engine.schedule import WarmupCosine, warmup_cosine
+from mimeval.engine.schedule import TimmCosine, WarmupCosine, warmup_cosine
 from mimeval.errors import UserError
 
 # A decayed layer, the last layer and a group without a scale.
@@ -101,6 +101,56 @@ def test_a_loaded_schedule_goes_on_from_the_same_epoch(epoch_length):
     assert [rate[1] for rate in rates] == [
         warmup_cosine(3 + step / epoch_length, 0.1, 2, 10, 0.01) for step in range(epoch_length * 3)
     ]
+
+
+SCHEDULES = [
+    (WarmupCosine, dict(min_lr=0.01, full_warmup=True)),
+    (TimmCosine, dict(start_ratio=0.1, min_ratio=0.05)),
+]
+
+
+@pytest.mark.parametrize("kind, options", SCHEDULES, ids=["full_warmup", "timm"])
+@pytest.mark.parametrize("stop", [1, 7, 12, 33])
+def test_a_resumed_schedule_has_the_very_same_rates(kind, options, stop):
+    def build(optimizer):
+        return kind(OptimWrapper(optimizer, accumulative_counts=2), warmup=2, epochs=10, epoch_length=4, **options)
+
+    whole = optimizer_of()
+    expected = rates_of(whole, build(whole), 40)
+    first, second = optimizer_of(), optimizer_of()
+    schedule, resumed = build(first), build(second)
+    assert rates_of(first, schedule, stop) == expected[:stop]
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    resumed.load_state_dict(copy.deepcopy(schedule.state_dict()))
+    assert rates_of(second, resumed, 40 - stop) == expected[stop:]
+
+
+def test_a_full_warmup_ends_one_update_early():
+    optimizer = optimizer_of([dict(lr=1.0)])
+    schedule = WarmupCosine(optimizer, warmup=4, full_warmup=True, epochs=10, by_epoch=False)
+    rates = [rate for (rate,) in rates_of(optimizer, schedule, 10)]
+    assert rates[:5] == pytest.approx([0, 1 / 3, 2 / 3, 1, 1], rel=1e-12) and rates[5] < 1
+    # numpy.linspace(0, lr, 1) is [0].
+    short = optimizer_of([dict(lr=1.0)])
+    schedule = WarmupCosine(short, warmup=1, full_warmup=True, epochs=10, by_epoch=False)
+    assert [rate for (rate,) in rates_of(short, schedule, 2)] == [0, 1]
+
+
+def test_timms_cosine_comes_after_the_update_and_has_one_minimum_for_all_groups():
+    optimizer = optimizer_of([dict(lr=1.0, lr_scale=1.0), dict(lr=0.01, lr_scale=0.01)])
+    schedule = TimmCosine(optimizer, warmup=4, start_ratio=0.1, min_ratio=0.1, epochs=100, by_epoch=False)
+    rates = torch.tensor(rates_of(optimizer, schedule, 101), dtype=torch.float64)
+    assert rates[0].tolist() == rates[1].tolist() == [0.1, 0.1]
+    assert rates[5, 0] < 1 and rates[4, 0] < rates[5, 0]  # the cosine is under way when the warm-up ends
+    assert rates[5, 1] < rates[50, 1] < rates[99, 1] < 0.1  # a low layer rises
+    unwarmed = optimizer_of([dict(lr=1.0)])
+    rates = rates_of(unwarmed, TimmCosine(unwarmed, min_ratio=0.1, epochs=10, by_epoch=False), 3)
+    assert rates[0] == rates[1] == [1.0] and rates[2] < [1.0]
+
+
+def test_the_class_is_named_in_its_errors():
+    with pytest.raises(UserError, match="TimmCosine's warmup must be 0 to 10"):
+        TimmCosine(optimizer_of(), warmup=11, end=10, by_epoch=False)
 
 
 class Line(BaseModel):
