@@ -14,13 +14,6 @@ shift 2
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-$([ -x "$here/.venv/bin/python" ] && echo "$here/.venv/bin/python" || echo python)}
-# torchrun's own default is one thread per process, which leaves CPU cores idle.
-cores=$(($(nproc) / gpus))
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > 0 ? cores : 1))}
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 
-exec "$python" -m torch.distributed.run \
-    --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" \
-    --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
-    --nproc_per_node "$gpus" \
-    -m mimeval train "$config" --launcher pytorch "$@"
+exec "$python" -m mimeval.engine.torchrun "$gpus" train "$config" "$@"

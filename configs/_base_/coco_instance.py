@@ -1,7 +1,8 @@
-"""COCO 2017 boxes and masks with large-scale jitter 0.1 to 2.0 at 1024 px (detectron2 configs/common/coco_loader_lsj.py)."""
+"""COCO 2017 boxes and masks with large-scale jitter 0.1 to 2.0 at 1024 px (detectron2 projects/ViTDet, coco_loader_lsj.py)."""
 
 _base_ = ["./runtime.py"]
 
+size = (1024, 1024)
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,
@@ -17,20 +18,13 @@ train_dataloader = dict(
             data_root=_base_.data_root,
             ann_file="coco/annotations/instances_train2017.json",
             data_prefix=dict(img="coco/train2017/"),
-            filter_cfg=dict(filter_empty_gt=True, min_size=32),
+            filter_cfg=dict(filter_empty_gt=True),
             pipeline=[
                 dict(type="LoadImageFromFile"),
-                dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-                dict(type="RandomResize", scale=(1024, 1024), ratio_range=(0.1, 2.0), keep_ratio=True),
-                dict(
-                    type="RandomCrop",
-                    crop_type="absolute_range",
-                    crop_size=(1024, 1024),
-                    recompute_bbox=True,
-                    allow_negative_crop=True,
-                ),
-                dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2)),
+                dict(type="mimeval.LoadInstances"),
                 dict(type="RandomFlip", prob=0.5),
+                dict(type="mimeval.ResizeScale", size=size, scale=(0.1, 2.0)),
+                dict(type="mimeval.FixedSizeCrop", size=size),
                 dict(type="PackDetInputs"),
             ],
         ),
@@ -52,7 +46,8 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type="LoadImageFromFile"),
-            dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
+            # Pillow, which averages where it makes smaller, as in training.
+            dict(type="Resize", scale=size, keep_ratio=True, backend="pillow"),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
         ],

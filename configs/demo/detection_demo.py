@@ -16,7 +16,7 @@ width, patch = _base_.backbone.arch.embed_dim, _base_.backbone.patch_size
 strides = [2, 4, 8]
 anchors = dict(scales=[6], strides=strides)  # 12, 24 and 48 px
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=8, batch_augments=None),
+    data_preprocessor=dict(pad_size_divisor=8),
     backbone=dict(_base_.backbone, _delete_=True, out_type="maps", pos_trainable=True),
     neck=dict(in_channels=width, out_channels=channels, scales=[patch / stride for stride in strides], num_outs=3),
     rpn_head=dict(in_channels=channels, feat_channels=channels, num_convs=1, anchor_generator=anchors),
@@ -40,9 +40,13 @@ model = dict(
         ),
     ),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=32)),
+        rpn=dict(assigner=dict(type="MaxIoUAssigner", min_pos_iou=0.3, ignore_iof_thr=-1), sampler=dict(num=32)),
         rpn_proposal=dict(nms_pre=64, max_per_img=16),
-        rcnn=dict(sampler=dict(num=8, pos_fraction=0.5), mask_size=28),
+        rcnn=dict(
+            assigner=dict(type="MaxIoUAssigner", min_pos_iou=0.5, ignore_iof_thr=-1),
+            sampler=dict(num=8, pos_fraction=0.5),
+            mask_size=28,
+        ),
     ),
     test_cfg=dict(rpn=dict(nms_pre=64, max_per_img=8), rcnn=dict(max_per_img=5)),
 )
@@ -77,7 +81,9 @@ val_dataloader = dict(
     ),
 )
 base_lr = None
-optim_wrapper = dict(precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.8))
+optim_wrapper = dict(
+    precision="fp32", optimizer=dict(lr=2e-3, weight_decay=0.05), paramwise_cfg=dict(_delete_=True, layer_decay=0.8)
+)
 param_scheduler = [dict(type="WarmupCosine", warmup=20, by_epoch=False)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

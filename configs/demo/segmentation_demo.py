@@ -91,7 +91,9 @@ val_dataloader = dict(
     ),
 )
 base_lr = None
-optim_wrapper = dict(precision="fp32", optimizer=dict(lr=1e-2, weight_decay=0.05), paramwise_cfg=dict(layer_decay=0.9))
+optim_wrapper = dict(
+    precision="fp32", optimizer=dict(lr=1e-2, weight_decay=0.05), paramwise_cfg=dict(_delete_=True, layer_decay=0.9)
+)
 param_scheduler = [dict(type="WarmupCosine", warmup=20, by_epoch=False)]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))

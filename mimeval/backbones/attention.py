@@ -1,4 +1,4 @@
-"""Attention that must know where the tokens lie: relative biases (BEiT) and windows with decomposed positions (ViTDet).
+"""Attention that must know where the tokens lie: relative biases (BEiT), and windows with relative positions (ViTDet, Li 2021).
 
 Everything else about a block is timm's; a plain ViT uses timm's own Block and Attention and nothing from this file.
 """
@@ -11,7 +11,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .positions import Grid, relative_bias, relative_index, relative_table
+from .positions import Grid, offset_bias, relative_bias, relative_index, relative_table
 
 
 class SpatialBlock(Block):
@@ -21,10 +21,23 @@ class SpatialBlock(Block):
         super().__init__(**kwargs)
         self.attn = attention
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
-        """x: [B, prefix + h * w, D] of grid (h, w) -> the same shape."""
-        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), grid)))
+    def forward(self, x: Tensor, grid: Grid, **context) -> Tensor:  # type: ignore[override]
+        """x: [B, prefix + h * w, D] of grid (h, w) -> the same shape; `context` is what else the attention is given."""
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), grid, **context)))
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+
+class QueryValueBias(nn.Linear):
+    """The joint projection of q, k and v with no bias for k, as in BEiT and SimMIM: [.., D] -> [.., 3D].
+
+    A bias of k adds the same to all of a query's logits, so that softmax ignores it and its gradient is 0 but for rounding,
+    which Adam would turn into steps of full size. `bias` [3D] keeps its middle third, so that names and shapes are those of
+    every other ViT; it is never read, has a gradient of exactly 0 and stays as it is.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        q, _, v = self.bias.chunk(3)
+        return F.linear(input, self.weight, torch.cat([q, torch.zeros_like(q), v]))
 
 
 class RelativePositionBias(nn.Module):
@@ -41,6 +54,27 @@ class RelativePositionBias(nn.Module):
     def forward(self, grid: Grid) -> Tensor:
         """The additive bias [1, heads, 1 + L, 1 + L] at any grid."""
         return relative_bias(self.relative_position_bias_table, self.relative_position_index, self.grid, grid)
+
+
+class WindowRelativeBias(nn.Module):
+    """Two bias tables for all blocks, one for windows and one for global attention, without class token (Li et al., 2021).
+
+    window: tokens of a window; grid: the map that the global table is made for. As built by MIMDet's models/benchmarking.py.
+    """
+
+    def __init__(self, window: Grid, grid: Grid, num_heads: int):
+        super().__init__()
+        self.window, self.grid = window, grid
+        self.window_table, self.global_table = (
+            nn.Parameter(torch.zeros((2 * h - 1) * (2 * w - 1), num_heads)) for h, w in (window, grid)
+        )
+
+    def forward(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Additive biases [1, heads, area, area] of a window and [1, heads, L, L] of the whole map at any grid."""
+        return (
+            offset_bias(self.window_table, self.window, self.window),
+            offset_bias(self.global_table, self.grid, grid),
+        )
 
 
 class BiasAttention(Attention):
@@ -83,17 +117,20 @@ class WindowAttention(Attention):
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * table_grid[0] - 1, self.head_dim))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * table_grid[1] - 1, self.head_dim))
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
-        """x: [B, h * w, D] of grid (h, w) -> the same shape."""
+    def forward(  # type: ignore[override]
+        self, x: Tensor, grid: Grid, biases: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """x: [B, h * w, D] of grid (h, w) -> the same shape; biases: what WindowRelativeBias gives for this grid."""
         if not self.window_size:
-            return self.attend(x, grid)
+            return self.attend(x, grid, None if biases is None else biases[1])
         window = (self.window_size, self.window_size)
         windows, padded = partition(x.unflatten(1, grid), window)
-        return merge(self.attend(windows, window), window, padded)[:, : grid[0], : grid[1]].flatten(1, 2)
+        attended = self.attend(windows, window, None if biases is None else biases[0])
+        return merge(attended, window, padded)[:, : grid[0], : grid[1]].flatten(1, 2)
 
-    def attend(self, x: Tensor, grid: Grid) -> Tensor:
+    def attend(self, x: Tensor, grid: Grid, bias: Tensor | None = None) -> Tensor:
         if not self.has_tables:
-            return super().forward(x)
+            return super().forward(x, attn_mask=None if bias is None else bias.to(x.dtype))
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
         bias = decomposed_bias(q, self.rel_pos_h, self.rel_pos_w, grid)

@@ -1,4 +1,4 @@
-"""Where a token is, at any grid: absolute tables (MAE), decomposed relative tables (ViTDet), relative biases (BEiT)."""
+"""Where a token is, at any grid: absolute tables (MAE), decomposed relative tables (ViTDet), relative biases (BEiT, Li 2021)."""
 
 from __future__ import annotations
 
@@ -76,11 +76,16 @@ def resample_bias_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
     """Resize a BEiT bias table [(2h - 1)(2w - 1) + 3, heads] bicubically; its three class rows stay as they are."""
     if old == new:
         return table
-    (h, w), (new_h, new_w) = old, new
-    offsets, classes = table[:-3], table[-3:]
-    image = offsets.float().t().unflatten(1, (2 * h - 1, 2 * w - 1))[None]
-    image = F.interpolate(image, size=(2 * new_h - 1, 2 * new_w - 1), mode="bicubic", align_corners=False)
-    return torch.cat([image[0].flatten(1).t().to(table.dtype), classes])
+    return torch.cat([resample_offsets(table[:-3], old, new).flatten(1).t(), table[-3:]])
+
+
+def resample_offsets(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """A bias for each offset [(2h - 1)(2w - 1), heads], as a picture [heads, 2h - 1, 2w - 1] at another grid; bicubic."""
+    picture = table.t().unflatten(1, (2 * old[0] - 1, 2 * old[1] - 1))
+    if old == new:
+        return picture
+    size = (2 * new[0] - 1, 2 * new[1] - 1)
+    return F.interpolate(picture.float()[None], size=size, mode="bicubic", align_corners=False)[0].to(table.dtype)
 
 
 def relative_bias(table: Tensor, index: Tensor, old: Grid, new: Grid) -> Tensor:
@@ -88,3 +93,17 @@ def relative_bias(table: Tensor, index: Tensor, old: Grid, new: Grid) -> Tensor:
     if old != new:
         table, index = resample_bias_table(table, old, new), relative_index(new, table.device)
     return table[index].permute(2, 0, 1)[None]
+
+
+def offset_bias(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """The additive bias [1, heads, L, L] of tokens without a class token at grid `new`, L = h * w, from a table for `old`.
+
+    table: [(2h - 1)(2w - 1), heads], row (dy + h - 1)(2w - 1) + (dx + w - 1) for the offset query - key (dy, dx).
+    """
+    picture = resample_offsets(table, old, new)
+    rows, columns = (
+        place[:, None] - place + len(place) - 1 for place in (torch.arange(n, device=table.device) for n in new)
+    )
+    # Two small indices that broadcast: the full one, int64 [L, L], would take 134 MB at 64 x 64 tokens.
+    bias = picture[:, rows[:, None, :, None], columns[None, :, None, :]]
+    return bias.flatten(3, 4).flatten(1, 2)[None]

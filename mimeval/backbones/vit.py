@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import initialize
 from mmengine.registry import DefaultScope
-from timm.layers import LayerNorm, LayerScale
+from timm.layers import LayerNorm
 from timm.models import vision_transformer as timm_vit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -18,9 +18,17 @@ from torch.utils.checkpoint import checkpoint
 from mimeval.errors import UserError
 from mimeval.registry import MODELS, SCOPE
 
-from .attention import BiasAttention, RelativePositionBias, SpatialBlock, WindowAttention
+from .attention import (
+    BiasAttention,
+    QueryValueBias,
+    RelativePositionBias,
+    SpatialBlock,
+    WindowAttention,
+    WindowRelativeBias,
+)
 from .positions import Grid, resample_positions, sincos_position_embedding
 from .settings import check_choice, resolve_blocks, token_grid
+from .weight_init import WEIGHT_INITS, start_weights
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": dict(embed_dim=192, depth=12, num_heads=3),
@@ -31,7 +39,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 OUT_TYPES = ("tokens", "cls", "mean", "maps")
 POSITIONS = ("sincos", "learned", "none")
-RELATIVE_POSITIONS = ("none", "decomposed", "bias", "shared_bias")
+RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias")
 
 
 @MODELS.register_module()
@@ -45,10 +53,12 @@ class VisionTransformer(timm_vit.VisionTransformer):
     taps: blocks, from 0 or negative, whose outputs are returned ('tokens' and 'maps' only); blocks above the highest
         are neither run nor trained. tap_norm: one LayerNorm for each tap, `tap_norms.<k>`.
     pos_embed: 'sincos' (fixed unless pos_trainable), 'learned' or 'none'.
-    rel_pos: 'decomposed' (ViTDet; tables for images of rel_pos_size pixels, img_size if None), 'bias' or 'shared_bias'
-        (BEiT). window_size: tokens; every block but global_blocks attends within windows. Windows and decomposed
-        positions have no class token, as ViTDet.
+    rel_pos: 'decomposed' (ViTDet), 'window_bias' (Li et al. 2021, one table for windows and one for global blocks), both
+        for images of rel_pos_size pixels, img_size if None; 'bias' or 'shared_bias' (BEiT). window_size: tokens; every
+        block but global_blocks attends within windows. Windows and these two kinds have no class token, as ViTDet.
     init_values: the start of layer scale, None for none. frozen: always in eval mode and without gradients.
+    k_bias: False for a bias of q and v only, as BEiT and SimMIM (attention.QueryValueBias).
+    weight_init: how weights start, 'xavier' (MAE), 'beit' or 'maskfeat', see weight_init.py.
     Raises UserError for an unknown size or choice and for settings that do not go together.
     """
 
@@ -67,6 +77,8 @@ class VisionTransformer(timm_vit.VisionTransformer):
         window_size: int = 0,
         global_blocks: Sequence[int] = (),
         init_values: float | None = None,
+        k_bias: bool = True,
+        weight_init: str = "xavier",
         drop_path_rate: float = 0.0,
         grad_checkpointing: bool = False,
         frozen: bool = False,
@@ -76,13 +88,16 @@ class VisionTransformer(timm_vit.VisionTransformer):
         check_choice("out_type", out_type, OUT_TYPES)
         check_choice("pos_embed", pos_embed, POSITIONS)
         check_choice("rel_pos", rel_pos, RELATIVE_POSITIONS)
+        check_choice("weight_init", weight_init, WEIGHT_INITS)
         depth, num_heads = size["depth"], size["num_heads"]
-        is_windowed = bool(window_size) or rel_pos == "decomposed"
-        if is_windowed and (out_type not in ("maps", "mean") or "bias" in rel_pos):
+        is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
+        if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias")):
             raise UserError(
                 f"windows and decomposed relative positions have no class token: expected out_type 'maps' or 'mean' "
-                f"and rel_pos 'none' or 'decomposed', found '{out_type}' and '{rel_pos}'; change these."
+                f"and rel_pos 'none', 'decomposed' or 'window_bias', found '{out_type}' and '{rel_pos}'; change these."
             )
+        if rel_pos == "window_bias" and not window_size:
+            raise UserError("rel_pos 'window_bias' has a table for windows, found window_size 0; set window_size.")
         if taps is not None and out_type not in ("tokens", "maps"):
             raise UserError(f"taps go with out_type 'tokens' or 'maps', found out_type '{out_type}'; leave taps out.")
         if out_type == "maps" and taps is None:
@@ -90,13 +105,13 @@ class VisionTransformer(timm_vit.VisionTransformer):
         if tap_norm and taps is None:
             raise UserError("tap_norm is one norm for each tap, but there are no taps; give taps or leave it out.")
         grid = token_grid(img_size, patch_size)
+        table_grid = grid if rel_pos_size is None else token_grid(rel_pos_size, patch_size)
         global_blocks = resolve_blocks("global_blocks", global_blocks, depth)
 
         def attention(dim: int, depth: int) -> nn.Module:
             if rel_pos == "bias":
                 return BiasAttention(dim, num_heads, grid)
             window = 0 if depth in global_blocks else window_size
-            table_grid = grid if rel_pos_size is None else token_grid(rel_pos_size, patch_size)
             return WindowAttention(dim, num_heads, window, table_grid if rel_pos == "decomposed" else None)
 
         def spatial_block(dim: int, depth: int, **kwargs) -> nn.Module:
@@ -125,9 +140,16 @@ class VisionTransformer(timm_vit.VisionTransformer):
         self.out_channels = (self.embed_dim,) * (1 if self.taps is None else len(self.taps))
         self.strides = (patch_size,) * len(self.out_channels)
         self.is_spatial = is_spatial  # blocks are given the grid
-        self.rel_pos_bias = RelativePositionBias(grid, num_heads) if rel_pos == "shared_bias" else None
+        self.rel_pos_bias: RelativePositionBias | WindowRelativeBias | None = None
+        if rel_pos == "shared_bias":
+            self.rel_pos_bias = RelativePositionBias(grid, num_heads)
+        elif rel_pos == "window_bias":
+            self.rel_pos_bias = WindowRelativeBias((window_size, window_size), table_grid, num_heads)
         self.tap_norms = nn.ModuleList(LayerNorm(self.embed_dim) for _ in self.taps or ()) if tap_norm else None
-        self.pos_kind = pos_embed
+        self.pos_kind, self.weight_init = pos_embed, weight_init
+        if not k_bias:
+            for block in self.blocks:
+                block.attn.qkv = QueryValueBias(self.embed_dim, 3 * self.embed_dim)  # type: ignore[union-attr]
         if pos_embed != "none":
             # The class row is there even without a class token, as in ViTDet, so that MAE's table fits as it is.
             table = torch.empty(1, 1 + self.num_patches, self.embed_dim)
@@ -141,24 +163,12 @@ class VisionTransformer(timm_vit.VisionTransformer):
             self.eval()
 
     def reset_parameters(self) -> None:
-        """MAE's random start: Xavier-uniform Linear and patch projection, class token N(0, 0.02), sin-cos positions."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, (nn.LayerNorm, nn.Conv2d, LayerScale)):
-                module.reset_parameters()
-        nn.init.xavier_uniform_(self.patch_embed.proj.weight.data.flatten(1))
-        if self.cls_token is not None:
-            nn.init.normal_(self.cls_token, std=0.02)
+        """A random start as weight_init says; positions sin-cos, or N(0, 0.02) where learned."""
+        start_weights(self, self.weight_init)
         if self.pos_embed is not None and self.pos_kind == "learned":
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
         elif self.pos_embed is not None:
             self.pos_embed.data.copy_(sincos_position_embedding(self.embed_dim, self.grid))
-        for name, parameter in self.named_parameters():
-            if name.endswith(("rel_pos_h", "rel_pos_w", "relative_position_bias_table")):
-                nn.init.zeros_(parameter)
 
     def init_weights(self) -> None:  # type: ignore[override]
         """Start anew at random, then load what init_cfg names; mmengine calls it once, unless is_init is True."""
@@ -173,11 +183,31 @@ class VisionTransformer(timm_vit.VisionTransformer):
         """A frozen backbone stays in eval mode, so that no drop path creeps in after model.train()."""
         return super().train(mode and not self.frozen)
 
-    def embed_patches(self, images: Tensor) -> tuple[Tensor, Grid]:
-        """images: [B, 3, H, W], normalised -> patches with their positions [B, L, D] and the grid (h, w), L = h * w.
+    @property
+    def patch_dim(self) -> int:
+        """Width of an embedded patch."""
+        return self.embed_dim
 
-        Sides that are no multiple of the patch are padded with zeros below and to the right for out_type 'maps' (as in
-        ViTDet) and raise UserError otherwise.
+    @property
+    def level_dims(self) -> tuple[int, ...]:
+        """Width of each output of encode()."""
+        return self.out_channels
+
+    @property
+    def level_grids(self) -> tuple[Grid, ...]:
+        """Grid of each output of encode(), for images of img_size."""
+        return (self.grid,) * len(self.out_channels)
+
+    @property
+    def takes_subsets(self) -> bool:
+        """Whether encode() takes any subset of the patches: not with windows or relative positions."""
+        return not self.is_spatial and self.rel_pos_bias is None
+
+    def embed_patches(self, images: Tensor, positions: bool = True) -> tuple[Tensor, Grid]:
+        """images: [B, 3, H, W], normalised -> embedded patches [B, L, D] and the grid (h, w), L = h * w.
+
+        positions: with their positions added. Sides that are no multiple of the patch are padded with zeros below and to
+        the right for out_type 'maps' (as in ViTDet) and raise UserError otherwise.
         """
         height, width = images.shape[-2:]
         p = self.patch_size
@@ -191,9 +221,13 @@ class VisionTransformer(timm_vit.VisionTransformer):
         features = self.patch_embed.proj(images)
         grid = (features.shape[-2], features.shape[-1])
         patches = features.flatten(2).transpose(1, 2)
-        if self.pos_embed is not None:
-            patches = patches + resample_positions(self.pos_embed[:, 1:], self.grid, grid)
-        return patches, grid
+        return self.add_positions(patches, grid) if positions else patches, grid
+
+    def add_positions(self, patches: Tensor, grid: Grid) -> Tensor:
+        """All patches [B, L, D] of a grid, with their absolute positions added where there are any."""
+        if self.pos_embed is None:
+            return patches
+        return patches + resample_positions(self.pos_embed[:, 1:], self.grid, grid)
 
     def encode(self, patches: Tensor, key_valid: Tensor | None = None, grid: Grid | None = None) -> list[Tensor]:
         """Run the blocks on any subset of embedded patches: [N, n, D] -> [N, 1 + n, D], class token first.
@@ -212,6 +246,8 @@ class VisionTransformer(timm_vit.VisionTransformer):
         context: dict[str, Any] = {}
         if self.is_spatial:
             context["grid"] = grid
+            if self.rel_pos_bias is not None:
+                context["biases"] = self.rel_pos_bias(grid)
         elif self.rel_pos_bias is not None:
             context["attn_mask"] = self.rel_pos_bias(grid).to(x.dtype)
         elif key_valid is not None:

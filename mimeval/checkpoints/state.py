@@ -32,6 +32,7 @@ from mimeval.files import write_whole
 TRUST = "`mimeval convert --trust-pickle` reads it all the same, which runs whatever code the file contains"
 # The keys under which files keep a state dict, best first: official MAE, mmengine, SlowFast.
 WRAPPERS = ("model", "state_dict", "model_state")
+ZIP = b"PK\x03\x04"
 REMOTE = re.compile(r"^[A-Za-z][\w.+-]*:(\S+:)?//")
 
 
@@ -90,8 +91,12 @@ def _allowed() -> list[Any]:
     return allowed
 
 
-def read_file(path: str | os.PathLike, trust_pickle: bool = False, map_location: Any = "cpu") -> Any:
+def read_file(
+    path: str | os.PathLike, trust_pickle: bool = False, map_location: Any = "cpu", mmap: bool = False
+) -> Any:
     """The object in a checkpoint file; of a safetensors file `{'state_dict': {...}, 'meta': {...}}`.
+
+    mmap: tensors stay in the file until they are used, for a look at what stands beside them.
 
     Raises UserError, one sentence, for whatever cannot be read: an address, a folder, an empty or damaged file, other
     content, and without trust_pickle a pickle that needs more than tensors and the few types that checkpoints hold.
@@ -102,7 +107,31 @@ def read_file(path: str | os.PathLike, trust_pickle: bool = False, map_location:
     head = _head(file)
     if file.suffix == ".safetensors" or _is_safetensors(head):
         return _read_safetensors(file, map_location)
-    return _read_pickle(file, head, trust_pickle, map_location)
+    return _read_pickle(file, head, trust_pickle, map_location, mmap)
+
+
+def check_whole(path: str | os.PathLike) -> None:
+    """Raises UserError unless every byte of a file by torch.save is as it was written; torch itself ignores the checksums."""
+    file = Path(path).expanduser()
+    head = _head(file)
+    if head[:4] != ZIP:
+        read_file(file)
+        return
+    _check_zip(file)
+    with zipfile.ZipFile(file) as archive:
+        try:
+            damaged = archive.testzip()
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{file} is damaged: {_first_line(error)}; copy or download it again.") from None
+    if damaged:
+        raise UserError(f"{file} is damaged (wrong checksum of {damaged}); copy or download it again.")
+
+
+def _check_zip(file: Path) -> None:
+    if not zipfile.is_zipfile(file):
+        raise UserError(f"{file} is cut short (its end is missing); copy or download it again.")
+    if not any(name.endswith("data.pkl") for name in zipfile.ZipFile(file).namelist()):
+        raise UserError(f"{file} is a zip archive but no checkpoint: it has no data.pkl, which torch.save writes.")
 
 
 def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoint:
@@ -170,21 +199,20 @@ def _read_safetensors(file: Path, map_location: Any) -> dict:
     return {"state_dict": state, "meta": meta}
 
 
-def _read_pickle(file: Path, head: bytes, trust_pickle: bool, map_location: Any) -> Any:
-    is_zip = head[:4] == b"PK\x03\x04"
-    if is_zip and not zipfile.is_zipfile(file):
-        raise UserError(f"{file} is cut short (its end is missing); copy or download it again.")
-    if not is_zip and head[:1] != b"\x80":
+def _read_pickle(file: Path, head: bytes, trust_pickle: bool, map_location: Any, mmap: bool) -> Any:
+    is_zip = head[:4] == ZIP
+    if is_zip:
+        _check_zip(file)
+    elif head[:1] != b"\x80":
         raise UserError(
             f"{file} is no checkpoint: expected a file by torch.save or a safetensors file, found {head[:8]!r}."
         )
-    if is_zip and not any(name.endswith("data.pkl") for name in zipfile.ZipFile(file).namelist()):
-        raise UserError(f"{file} is a zip archive but no checkpoint: it has no data.pkl, which torch.save writes.")
+    mmap &= is_zip
     try:
         if trust_pickle:
-            return torch.load(file, map_location=map_location, weights_only=False)
+            return torch.load(file, map_location=map_location, weights_only=False, mmap=mmap)
         with torch.serialization.safe_globals(_allowed()):
-            return torch.load(file, map_location=map_location, weights_only=True)
+            return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
     except UnpicklingError as error:
         raise UserError(_refusal(file, error, is_zip)) from None
     except MemoryError:
@@ -225,7 +253,19 @@ def sha256(path: str | os.PathLike) -> str:
 
 def write_pth(path: str | os.PathLike, content: dict) -> None:
     """Write a dictionary by torch.save, whole or not at all. UserError if the folder cannot be written."""
-    _write(Path(path), lambda temporary: torch.save(content, temporary))
+
+    def save(temporary: Path) -> None:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError:
+            # torch says that a write failed and not why; a full disk refuses this, too, and says so.
+            with temporary.open("ab") as stream:
+                stream.write(bytes(1 << 20))
+                stream.flush()
+                os.fsync(stream.fileno())
+            raise
+
+    _write(Path(path), save)
 
 
 def write_safetensors(path: str | os.PathLike, state: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:

@@ -7,12 +7,14 @@ import difflib
 import importlib
 import os
 import pkgutil
+import re
 import sys
 import time
 from collections.abc import Sequence
 from types import ModuleType
 
 import mimeval
+from mimeval import signals
 from mimeval.errors import UserError
 from mimeval.quiet import filter_warnings
 
@@ -61,8 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
 def sentence(error: UserError) -> str:
     """The message alone: torch wraps what a data worker raises in the worker's traceback."""
     text = str(error)
-    if text.startswith("Caught UserError in"):
-        text = text.rsplit("mimeval.errors.UserError: ", 1)[-1]
+    if text.startswith(("Caught UserError in", "Caught DamagedSample in")):
+        text = re.split(r"mimeval\.errors\.(?:UserError|DamagedSample): ", text)[-1]
     return " ".join(text.split())
 
 
@@ -72,7 +74,7 @@ def fresh_line() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit codes: 0 done, 2 the user can put it right, 130 interrupted."""
+    """Run a verb. Exit codes: 0 done, 2 the user can put it right, 130 and 143 stopped by SIGINT and SIGTERM."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         parser = build_parser()
@@ -94,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         filter_warnings()
         # Read when torch is imported. Threads that wait by spinning bring a shared machine down to a tenth of its speed.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        return args.run(args)
+        args.command_line = arguments
+        with signals.handled():
+            return args.run(args)
     except UserError as error:
         if os.environ.get("MIMEVAL_DEBUG"):
             raise
@@ -106,6 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{fresh_line()}mimeval: interrupted; train and transfer go on from here with --resume", file=sys.stderr)
         return 130
+    except signals.Stopped as stop:
+        if os.environ.get("RANK", "0") == "0":
+            words = stop.words or "nothing was saved since the last checkpoint; train and transfer go on with --resume"
+            print(f"{fresh_line()}mimeval: stopped by {stop.name}: {words}", file=sys.stderr)
+        return stop.code
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,26 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print one metric per line."""
-    import torch.distributed as dist
     from mmengine.dist import is_main_process
 
     from mimeval.engine.config import load_config
     from mimeval.engine.environment import setup_environment
+    from mimeval.engine.heartbeat import watched
+    from mimeval.engine.launch import leave_distributed
     from mimeval.engine.runner import RUN_KEYS, as_test, build_runner, prepare
     from mimeval.quiet import without_prints
 
     setup_environment()
     cfg = load_config(args.config, args.cfg_options, args.data, RUN_KEYS)
-    prepare(cfg, work_dir=args.work_dir, launcher=args.launcher)
+    prepare(cfg, work_dir=args.work_dir, launcher=args.launcher, strict_data=args.strict_data)
     as_test(cfg, args.checkpoint)
-    with without_prints():
-        metrics = build_runner(cfg).test()
-    if is_main_process():
-        if args.json:
-            print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, int | float)}))
-        else:
-            for name, value in metrics.items():
-                print(f"{name:32} {value:.4f}" if isinstance(value, int | float) else f"{name:32} {value}")
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    with watched():
+        with without_prints():
+            metrics = build_runner(cfg).test()
+        is_first = is_main_process()
+        leave_distributed()
+    if is_first and args.json:
+        print(json.dumps({name: value for name, value in metrics.items() if isinstance(value, int | float)}))
+    elif is_first:
+        for name, value in metrics.items():
+            print(f"{name:32} {value:.4f}" if isinstance(value, int | float) else f"{name:32} {value}")
     return 0

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from mimeval.cli.run_arguments import add_config_arguments, seed
 
@@ -29,14 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then leave the process group."""
-    import torch.distributed as dist
-
     from mimeval.engine.config import load_config
     from mimeval.engine.environment import setup_environment
-    from mimeval.engine.outputs import latest_checkpoint
+    from mimeval.engine.heartbeat import watched
+    from mimeval.engine.launch import leave_distributed
+    from mimeval.engine.outputs import checkpoint_names
     from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
     from mimeval.errors import UserError
     from mimeval.quiet import without_prints
+    from mimeval.signals import Stopped
 
     setup_environment()
     cfg = load_config(args.config, args.cfg_options, args.data, RUN_KEYS)
@@ -49,15 +54,35 @@ def run(args: argparse.Namespace) -> int:
         auto_scale_lr=args.auto_scale_lr,
         launcher=args.launcher,
         seed=args.seed,
+        strict_data=args.strict_data,
     )
-    earlier = latest_checkpoint(cfg.work_dir)
-    if args.resume is None and earlier is not None:
+    if args.resume is None and (earlier := checkpoint_names(cfg.work_dir)):
         raise UserError(
-            f"--work-dir {cfg.work_dir}: expected a folder without checkpoints, found {earlier.name}; "
+            f"--work-dir {cfg.work_dir}: expected a folder without checkpoints, found {earlier[-1]}; "
             "add --resume to go on from it, or choose another folder"
         )
-    with without_prints():
-        build_runner(cfg).train()
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    with watched(), without_prints():
+        try:
+            build_runner(cfg).train()
+        except Stopped as stop:
+            if stop.words:
+                leave_distributed()
+                stop.words += f"; go on with: {again(args.command_line, args.launcher)}"
+            raise
+        leave_distributed()
     return 0
+
+
+def again(arguments: Sequence[str], launcher: str) -> str:
+    """The command that goes on with the run which `arguments` started."""
+    if launcher != "none":
+        return "the same command and --resume"
+    kept = list(arguments)
+    if "--resume" in kept:
+        place = kept.index("--resume")
+        # The checkpoint that it named, if it did, is not the newest any more.
+        named = kept[place + 1 : place + 2]
+        del kept[place : place + 1 + bool(named and not named[0].startswith("-"))]
+    kept = [argument for argument in kept if not argument.startswith("--resume=")]
+    program = ["mimeval"] if Path(sys.argv[0]).name == "mimeval" else [Path(sys.executable).name, "-m", "mimeval"]
+    return shlex.join([*program, *kept, "--resume"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from mimeval.cli.main import fresh_line
-from mimeval.cli.run_arguments import positive, seed
+from mimeval.cli.run_arguments import add_data_arguments, add_launcher_argument, positive, seed
+from mimeval.errors import UserError
+from mimeval.signals import Stopped
 
 NAME = "transfer"
 HELP = "run a suite's tasks for checkpoints and for random initialisation; append one record each to DIR/results.jsonl"
@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="results.jsonl, curves and pictures go here"
     )
-    parser.add_argument(
-        "--data", metavar="ROOT", help="folder with imagenet/, coco/ and ade20k/ (default: the suite's)"
-    )
+    add_data_arguments(parser, "the suite's")
     parser.add_argument("--resume", action="store_true", help="go on in DIR; what is finished there is not run again")
     parser.add_argument(
         "--jobs",
@@ -32,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tasks at a time, which share the cores (default: %(default)s)",
     )
+    add_launcher_argument(parser)
     parser.add_argument("--seed", type=seed, nargs="+", metavar="N", help="seeds to run (default: the suite's)")
     parser.add_argument("--tasks", type=_names, metavar="A,B", help="only these tasks of the suite")
     parser.add_argument(
@@ -60,9 +59,19 @@ def _names(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Run what is missing and print the table."""
+    if args.launcher != "none" and args.jobs > 1:
+        raise UserError(
+            f"--jobs {args.jobs} --launcher {args.launcher}: expected one of them, as every task of a launcher has all processes; "
+            "leave one out"
+        )
     from mimeval.engine.environment import filter_warnings
 
     filter_warnings()
+    from mmengine.dist import is_main_process
+
+    from mimeval.engine.heartbeat import watched
+    from mimeval.engine.launch import init_distributed, leave_distributed
+    from mimeval.engine.live import say
     from mimeval.transfer.plan import Request
     from mimeval.transfer.report import markdown
     from mimeval.transfer.report.table import build_table
@@ -73,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         suite=args.suite,
         out=args.out,
         data=args.data,
+        strict_data=args.strict_data,
         resume=args.resume,
         jobs=args.jobs,
         seeds=args.seed,
@@ -84,14 +94,23 @@ def run(args: argparse.Namespace) -> int:
         waive=args.waive,
         options=args.cfg_options,
     )
+    init_distributed(args.launcher)
+    is_first = is_main_process()
     try:
-        records = transfer(request)
+        with watched():
+            records = transfer(request)
+            leave_distributed()
     except KeyboardInterrupt:
-        print(
-            f"{fresh_line()}mimeval: interrupted; finished tasks are kept in {args.out}: run the same command with --resume to go on",
-            file=sys.stderr,
-        )
+        say(f"interrupted; finished tasks are kept in {args.out}: run the same command with --resume to go on")
         return 130
+    except Stopped as stop:
+        say(
+            f"stopped by {stop.name}; finished tasks are kept in {args.out}, and trained ones as far as they came: run the same "
+            "command with --resume to go on"
+        )
+        return stop.code
+    if not is_first:
+        return 0
     print(markdown.results(build_table(records)))
     print(f"records: {args.out / 'results.jsonl'}; pictures and curves: mimeval report {args.out}")
     return 0

@@ -69,18 +69,23 @@ class KeyedSampler(Sampler):
             return itertools.islice(keys, offset, None, self.world_size)
         # Every rank needs as many draws as the others, or a collective would wait for ever: repeat from the start.
         padded = itertools.cycle(self._epoch_keys(self.epoch))
-        return itertools.islice(padded, self.rank, len(self) * self.world_size, self.world_size)
+        first = self.rank + self._start * self.world_size
+        return itertools.islice(padded, first, max(first, len(self) * self.world_size), self.world_size)
 
     def __len__(self) -> int:
         size = len(self.dataset)
         return size if self.infinite else -(-size // self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws; no draw of an earlier epoch is needed."""
-        self.epoch = epoch
+        """Choose the epoch that the next iteration draws, all of it; no draw of an earlier epoch is needed."""
+        if epoch != self.epoch:
+            self.epoch, self._start = epoch, 0
 
     def skip(self, num_samples: int) -> None:
-        """Leave out the first `num_samples` draws of this rank: how an iteration-based loop resumes without loading."""
+        """Leave out the first `num_samples` draws of this rank, counted from the epoch's first: how a loop resumes without loading.
+
+        `len` is that of the whole epoch all the same. The next `set_epoch` to another epoch, or `skip(0)`, ends it.
+        """
         if num_samples < 0:
             raise ValueError(f"num_samples must not be negative, found {num_samples}")
         self._start = num_samples

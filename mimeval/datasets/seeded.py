@@ -1,18 +1,19 @@
-"""Augmentations as a pure function of (seed, epoch, index), whatever the workers, the ranks and the resumes."""
+"""Augmentations as a pure function of (seed, epoch, index), whatever the workers, the ranks, the resumes and damaged files."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+from mimeval.datasets.damaged import METAINFO, MOST_IN_A_ROW, Damage
 from mimeval.datasets.sampler import SampleKey
-from mimeval.errors import UserError
+from mimeval.errors import DamagedSample, UserError
 from mimeval.registry import DATASETS
 
 
@@ -40,7 +41,11 @@ def seeded(key: SampleKey) -> Iterator[None]:
 class SeededDataset:
     """Wraps a dataset: a SampleKey seeds its pipeline and ends up as `sample_key` in data_samples' metainfo.
 
-    A plain int is passed on as it is. Raises UserError if a keyed sample comes out without data_samples.
+    In place of a sample with a damaged file comes the next one that can be read, index + 1, index + 2, ... modulo the
+    size, augmented by the same key; its metainfo `damaged` says so. A plain int seeds nothing.
+
+    Raises:
+        UserError: a keyed sample comes out without data_samples, or no sample can be read.
     """
 
     def __init__(self, dataset: Mapping[str, Any] | Any) -> None:
@@ -48,9 +53,8 @@ class SeededDataset:
 
     def __getitem__(self, key: SampleKey | int) -> dict:
         if not isinstance(key, SampleKey):
-            return self.dataset[key]
-        with seeded(key):
-            data = self.dataset[key.index]
+            return self._readable(key, None)
+        data = self._readable(key.index, key)
         if "data_samples" not in data:
             raise UserError(
                 f"SeededDataset expects the pipeline of {type(self.dataset).__name__} to return data_samples, "
@@ -58,6 +62,23 @@ class SeededDataset:
             )
         data["data_samples"].set_metainfo({"sample_key": tuple(key)})
         return data
+
+    def _readable(self, index: int, key: SampleKey | None) -> dict:
+        damaged: list[DamagedSample] = []
+        for place in range(min(len(self), MOST_IN_A_ROW)):
+            try:
+                with seeded(key) if key is not None else nullcontext():
+                    data = self.dataset[(index + place) % len(self) if place else index]
+            except DamagedSample as error:
+                damaged.append(error)
+                continue
+            if damaged and "data_samples" in data:
+                sample = data["data_samples"]
+                done = f"replaced by {sample.metainfo.get('img_path', f'index {(index + place) % len(self)}')}"
+                found = tuple(tuple(Damage(error.file, done, error.reason)) for error in damaged)
+                sample.set_metainfo({METAINFO: found})
+            return data
+        raise UserError(f"no sample can be read, {len(damaged)} tried in a row, of which the first: {damaged[0]}")
 
     def __len__(self) -> int:
         return len(self.dataset)

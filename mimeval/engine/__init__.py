@@ -1,3 +1,3 @@
 """What drives a run: optimisation, precision, randomness, memory; importing the package registers its classes."""
 
-from mimeval.engine import hooks, lars, layer_decay, precision, schedule  # noqa: F401
+from mimeval.engine import dense_schedule, hooks, lars, layer_decay, loops, precision, schedule  # noqa: F401

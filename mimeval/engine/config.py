@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 
 import mimeval
+from mimeval.engine.data_root import set_data_root
 from mimeval.errors import UserError
 
 _MISSING = object()
@@ -55,7 +56,7 @@ def find_config(path: str | Path) -> Path:
 def load_config(
     path: str | Path, options: Sequence[str] = (), data: str | None = None, known_keys: Iterable[str] | None = None
 ) -> Config:
-    """Read a text config, refuse dead top-level keys, point it at `data`, then apply `options` (`key=value`).
+    """Read a text config, refuse dead top-level keys, point it at `data` (a folder or a data.yaml), then apply `options` (`key=value`).
 
     With `known_keys`, a top-level name outside them must be a variable that its file, or one that inherits from it,
     reads. Such variables have done their work once the text is read: dropped, so that no option sets one in vain.
@@ -143,34 +144,6 @@ def _drop_variables(cfg: Config, file: Path, known: set[str]) -> None:
                     + (f"did you mean {' or '.join(near)}?" if near else "remove it")
                 )
         cfg._cfg_dict.pop(key, None)
-
-
-def set_data_root(cfg: Config, root: str) -> None:
-    """Put `root` in place of the config's data_root in every data loader, evaluator and hook.
-
-    Raises:
-        UserError: the config has no data_root, or `root` is not a folder.
-    """
-    if "data_root" not in cfg:
-        raise UserError(
-            f"--data {root}: config {cfg.filename} has no data_root to replace; set paths with --cfg-options"
-        )
-    if not Path(root).expanduser().is_dir():
-        raise UserError(
-            f"--data {root}: expected a folder with imagenet/, coco/ or ade20k/ in it, found no folder there"
-        )
-    old, new = str(cfg.data_root), str(Path(root).expanduser()) + "/"
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, str):
-            return new + value[len(old) :].lstrip("/") if value == old or (old and value.startswith(old)) else value
-        if isinstance(value, dict):
-            return type(value)({key: moved(item) for key, item in value.items()})
-        return type(value)(moved(item) for item in value) if isinstance(value, list | tuple) else value
-
-    for key in list(cfg):
-        if key.endswith(("dataloader", "evaluator", "dataset", "datasets", "hooks")) or key == "data_root":
-            cfg[key] = moved(cfg[key])
 
 
 def apply_options(cfg: Config, options: Sequence[str]) -> None:

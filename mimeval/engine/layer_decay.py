@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 from mmengine.logging import print_log
@@ -27,7 +28,8 @@ class LayerDecayOptimWrapperConstructor:
       layer_decay: factor from layer to layer, 1 for none. In that case all layers are one.
       decay_1d: whether biases, norms and other parameters of one dimension are decayed. MAE does not.
       decay_tokens: whether what ``backbone.no_weight_decay()`` names is decayed, as MAE's pre-training does.
-      no_decay_names: further parameters without weight decay, by name or the last parts of it ('mask_token').
+      no_decay_names: further parameters without weight decay, by name, the last parts of it ('mask_token') or a shell
+        pattern over whole names ('backbone.*norm*').
     Raises UserError for other keys, a parameter that the backbone does not know, and a name that matches nothing.
     """
 
@@ -114,7 +116,7 @@ class LayerDecayOptimWrapperConstructor:
         if not self.decay_tokens and hasattr(backbone, "no_weight_decay"):
             exempt = {f"backbone.{_strip(name)}" for name in backbone.no_weight_decay()}
         for suffix in self.no_decay_names:
-            matches = {name for name in names if f".{name}".endswith(f".{suffix}")}
+            matches = {name for name in names if fnmatchcase(f".{name}", f"*.{suffix}")}
             if not matches:
                 raise UserError(
                     f"optim_wrapper.paramwise_cfg.no_decay_names: expected parameters, found '{suffix}', with which no "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
+from mimeval.checkpoints.state import check_whole, read_file
+from mimeval.engine.live import say
 from mimeval.errors import UserError
 
 
@@ -44,20 +47,83 @@ class WorkDir:
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The newest whole checkpoint of a run: the one that mmengine noted, else the highest epoch or iteration."""
-    folder = Path(work_dir)
+    """The newest whole checkpoint of a run. Those that are damaged are passed over, with a sentence on stderr."""
+    damaged = []
+    for path in _newest_first(Path(work_dir)):
+        if reason := _fault(path):
+            damaged.append(reason)
+            continue
+        if damaged:
+            say(f"{'; '.join(damaged)}; the one before, {path.name}, is used instead")
+        return path
+    if damaged:
+        say(f"{'; '.join(damaged)}; no other checkpoint is there")
+    return None
+
+
+def checkpoint_names(work_dir: str | Path) -> list[str]:
+    """The checkpoints of a run's folder, whole or not, by name."""
+    return sorted(path.name for path in _candidates(Path(work_dir)))
+
+
+def train_seconds(checkpoint: Path) -> float:
+    """The time that a run had spent in its steps when it wrote a checkpoint."""
+    hub = read_file(checkpoint, mmap=True).get("message_hub") or {}
+    return float((hub.get("runtime_info") or {}).get("train_wall_s", 0.0))
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """By the iterations that they have seen; what cannot be read comes first, so that it is met and named."""
+    noted, written = _noted(folder)
+    iterations = {path: _iteration(path) for path in _candidates(folder)}
+    if noted in iterations and math.isfinite(iterations[noted]):
+        # Whoever went back to an earlier checkpoint left later ones behind. One that was written after the note is the
+        # run's own: it ended between the two.
+        last = iterations[noted]
+        iterations = {
+            path: done
+            for path, done in iterations.items()
+            if done <= last or math.isinf(done) or path.stat().st_mtime_ns > written
+        }
+    return sorted(iterations, key=lambda path: (iterations[path], path == noted, path.name), reverse=True)
+
+
+def _candidates(folder: Path) -> set[Path]:
+    noted, _ = _noted(folder)
+    numbered = {path for path in folder.glob("*.pth") if re.fullmatch(r"(?:epoch|iter)_\d+", path.stem)}
+    return numbered | {noted} if noted is not None else numbered
+
+
+def _noted(folder: Path) -> tuple[Path | None, int]:
+    """What the run noted as its last checkpoint, if it is there, and when it noted it (ns)."""
     note = folder / "last_checkpoint"
     if note.is_file():
         # By name: the folder may have been moved since the absolute path was noted.
-        noted = folder / Path(note.read_text().strip()).name
+        noted = folder / Path(note.read_text(encoding="utf-8", errors="replace").strip()).name
         if noted.is_file():
-            return noted
-    numbered = [
-        (int(match[1]), path)
-        for path in folder.glob("*.pth")
-        if (match := re.fullmatch(r"(?:epoch|iter)_(\d+)", path.stem))
-    ]
-    return max(numbered)[1] if numbered else None
+            return noted, note.stat().st_mtime_ns
+    return None, 0
+
+
+def _iteration(path: Path) -> float:
+    """The iterations that a checkpoint has seen; -1 if it does not say, infinity if it cannot be read."""
+    try:
+        content = read_file(path, mmap=True)
+    except UserError:
+        return math.inf
+    meta = content.get("meta") if isinstance(content, dict) else None
+    done = meta.get("iter") if isinstance(meta, dict) else None
+    return done if isinstance(done, int) else -1
+
+
+def _fault(path: Path) -> str:
+    """Why a checkpoint cannot be gone on from; empty if it can."""
+    try:
+        check_whole(path)
+        read_file(path, mmap=True)
+    except UserError as error:
+        return str(error).partition(";")[0].rstrip(".")
+    return ""
 
 
 def checkpoint_of(path: str | Path) -> str | Path:
@@ -72,6 +138,6 @@ def checkpoint_of(path: str | Path) -> str | Path:
     newest = latest_checkpoint(given)
     if newest is None:
         raise UserError(
-            f"{path}: expected a checkpoint file or the folder of a run, found a folder without checkpoints; give a file"
+            f"{path}: expected a checkpoint file or the folder of a run, found a folder without whole checkpoints; give a file"
         )
     return newest

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
+from mimeval.engine import heartbeat, sharding
 from mimeval.errors import UserError
 from mimeval.registry import OPTIM_WRAPPERS
 
@@ -32,7 +35,8 @@ class AutocastOptimWrapper(OptimWrapper):
 
     ``grad_norm`` is the norm of the last update's gradients before clipping (2-norm unless ``clip_grad`` names
     another), logged as ``train/grad_norm`` also where nothing is clipped. An fp16 update with infinite or NaN
-    gradients is skipped.
+    gradients is skipped. A model that is spread over processes (sharding.py) is measured, clipped and updated as a whole
+    one; its state is that of a whole one too, on the first process, and every process has to ask for it.
     """
 
     def __init__(
@@ -46,18 +50,24 @@ class AutocastOptimWrapper(OptimWrapper):
         super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad is not None else None)
         self.precision = precision
         self.grad_norm = float("nan")
-        device = optimizer.param_groups[0]["params"][0].device
+        first = optimizer.param_groups[0]["params"][0]
+        device = first.device
         _check(device, precision)
+        if precision == "fp16" and isinstance(first, DTensor):
+            raise UserError("precision: expected bf16 or fp32 with fsdp, found fp16, whose loss scaling it lacks")
         self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast around the forward pass, without gradient synchronisation between accumulated iterations."""
+        if isinstance(model, FSDPModule):
+            model.set_requires_gradient_sync(self.should_sync())
         with super().optim_context(model), _autocast(next(model.parameters()).device, self.precision):
             yield
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of ``loss`` (times the loss scale in fp16)."""
+        heartbeat.at("backward")
         super().backward(loss if self.scaler is None else self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
@@ -91,11 +101,11 @@ class AutocastOptimWrapper(OptimWrapper):
             torch.nn.utils.clip_grads_with_norm_(params, options["max_norm"], norm)
         elif options:
             torch.nn.utils.clip_grad_value_(params, **options)
-        return norm
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state, and the loss scaler's under ``loss_scaler`` in fp16."""
-        state = super().state_dict()
+        state = sharding.whole(super().state_dict())
         if self.scaler is not None:
             state["loss_scaler"] = self.scaler.state_dict()
         return state
@@ -106,7 +116,7 @@ class AutocastOptimWrapper(OptimWrapper):
         scaler = state.pop("loss_scaler", None)
         if self.scaler is not None and scaler:
             self.scaler.load_state_dict(scaler)
-        super().load_state_dict(state)
+        super().load_state_dict(sharding.spread_optimizer_state(state, self.optimizer))
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -1,7 +1,8 @@
-"""Random numbers as a pure function of a sample key (seed, epoch, index): the same on any device, in any batch."""
+"""Random numbers as a pure function: of a sample key (seed, epoch, index) on any device in any batch, and of a training step."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,3 +54,16 @@ def numpy_generator(key: Sequence[int]) -> np.random.Generator:
     seed, epoch, index = (int(part) % 2**64 for part in key)
     # Drawing advances the first counter word only (2**64 draws), so streams of different keys never meet.
     return np.random.Generator(np.random.Philox(key=[seed, 0], counter=[0, 0, epoch, index]))
+
+
+def seed_step(seed: int, rank: int, iteration: int) -> None:
+    """Seed python, numpy and torch (every device) for one training step, which then depends on these three numbers alone.
+
+    Drop path, dropout, Mixup and the samplers of a detector draw from these global states; so a run that goes on at any
+    iteration needs no stored state. Data are not touched: their numbers come from sample keys.
+    """
+    # A spawn key of its own: without it, rank and iteration would give the numbers of the sample key (seed, epoch, index).
+    words = np.random.SeedSequence([seed, rank, iteration], spawn_key=(1,)).generate_state(4)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))
+    torch.manual_seed(int(words[2]) << 32 | int(words[3]))

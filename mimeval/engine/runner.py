@@ -13,11 +13,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, get_dist_info
 from mmengine.registry import VISUALIZERS
 
+from mimeval.checkpoints.state import check_whole
 from mimeval.engine.environment import setup_environment
+from mimeval.engine.evaluation import deal_batches
 from mimeval.engine.faults import blame_config
 from mimeval.engine.launch import init_distributed
 from mimeval.engine.lr import resolve_lr
-from mimeval.engine.outputs import WorkDir, latest_checkpoint
+from mimeval.engine.outputs import WorkDir, checkpoint_names, latest_checkpoint
 from mimeval.engine.strict_runner import StrictRunner, undone_on_fault
 from mimeval.errors import UserError
 
@@ -31,8 +33,9 @@ RUN_KEYS = (
         "compile",
         "activation_checkpointing",
         "custom_imports",
+        "fsdp",
     }
-    | {"base_lr", "data_root", "protocol"}
+    | {"base_lr", "data_root", "protocol", "strict_data"}
 )
 # Two runs of one process in one second would share mmengine's loggers and scalars, which go by name.
 _RUN_NUMBER = itertools.count()
@@ -47,6 +50,7 @@ def prepare(
     auto_scale_lr: bool = False,
     launcher: str = "none",
     seed: int | None = None,
+    strict_data: bool = False,
 ) -> None:
     """Write the choices of a command line into a run's config. `resume`: a checkpoint, or 'auto' (the latest one).
 
@@ -57,6 +61,8 @@ def prepare(
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs", Path(cfg.filename or "run").stem))
     if seed is not None:
         cfg.randomness = dict(cfg.get("randomness") or {}, seed=seed)
+    if strict_data:
+        cfg.strict_data = True
     if amp and precision == "fp32":
         raise UserError("--amp --precision fp32: --amp asks for less than fp32; leave one of them out")
     if amp and precision is None:
@@ -70,14 +76,26 @@ def prepare(
         cfg.auto_scale_lr = dict(cfg.get("auto_scale_lr") or {}, enable=True)
     if resume is None:
         return
-    checkpoint = latest_checkpoint(cfg.work_dir) if resume == "auto" else Path(resume)
+    checkpoint = _newest(cfg.work_dir) if resume == "auto" else Path(resume)
     if checkpoint is None:
         return
     if not checkpoint.is_file():
         raise UserError(
             f"--resume {resume}: expected a checkpoint file, found none; --resume alone takes the latest one"
         )
+    if resume != "auto":
+        check_whole(checkpoint)
     cfg.resume, cfg.load_from = True, str(checkpoint)
+
+
+def _newest(work_dir: str) -> Path | None:
+    checkpoint = latest_checkpoint(work_dir)
+    if checkpoint is None and (names := checkpoint_names(work_dir)):
+        raise UserError(
+            f"--resume: expected a whole checkpoint in {work_dir}, found only damaged ones ({', '.join(names)}); "
+            "remove them to begin anew"
+        )
+    return checkpoint
 
 
 def as_test(cfg: Config, checkpoint: str) -> None:
@@ -158,8 +176,13 @@ def _fill(cfg: Config) -> str | None:
     cfg.visualizer = visualizer | dict(name=cfg.experiment_name)
     hooks = list(cfg.get("custom_hooks") or [])
     present = {hook["type"] for hook in [*hooks, *(cfg.get("default_hooks") or {}).values()] if hook}
-    hooks += [dict(type=name) for name in ("ThroughputHook", "ProgressHook") if name not in present]
-    cfg.custom_hooks = hooks
+    always = ("FiniteHook", "InputFilesHook", "ThroughputHook", "ProgressHook", "LeaveHook")
+    hooks += [dict(type=name) for name in always if name not in present]
+    hooks = [hook for hook in hooks if hook["type"] != "DamagedFilesHook"]
+    cfg.custom_hooks = [*hooks, dict(type="DamagedFilesHook", strict=bool(cfg.get("strict_data")))]
+    if get_dist_info()[1] > 1:
+        for part in ("val_dataloader", "test_dataloader"):
+            deal_batches(cfg, part, even=bool(cfg.get("fsdp")))
     if cfg.get("launcher", "none") != "none" and not torch.cuda.is_available():
         # mmengine's own wrapping would name a GPU.
         unused = cfg.get("find_unused_parameters", False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import errno
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.utils import apply_to
@@ -21,18 +23,30 @@ import mimeval
 from mimeval.checkpoints.state import read_file, write_pth
 from mimeval.datasets import layouts
 from mimeval.engine import provenance
+from mimeval.engine.evaluation import BatchDealer
 from mimeval.engine.faults import blame_config
 from mimeval.engine.outputs import WorkDir
+from mimeval.engine.parallel import ParallelRunner
+from mimeval.engine.position import go_to, position
+from mimeval.engine.randomness import seed_step
+from mimeval.engine.sharding import load_whole
 from mimeval.errors import UserError
-from mimeval.registry import OPTIMIZERS
+from mimeval.registry import LOOPS, OPTIMIZERS
+from mimeval.signals import handled, stay_with_parent
 
 
-class StrictRunner(mmengine.runner.Runner):
-    """A run. `output` is its folder, `rate` the line about its learning rate; both are set by `build_runner`."""
+class StrictRunner(ParallelRunner):
+    """A run. `output` is its folder, `rate` the line about its learning rate; both are set by `build_runner`.
+
+    `saved`: the iterations that the newest checkpoint has seen, and its file. `own_outputs`: this process's losses of the present
+    iteration.
+    """
 
     output: WorkDir | None = None
     rate: str | None = None
     started = False
+    saved: tuple[int, Path] | None = None
+    own_outputs: dict[str, Any] | None = None
 
     @property
     def source(self) -> str | None:
@@ -43,7 +57,10 @@ class StrictRunner(mmengine.runner.Runner):
         """mmengine's logger; only errors reach the terminal, everything the log file."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                # On a full disk it would print a traceback for every line; the first scalar says it in a sentence.
+                handler.handleError = lambda record: None  # type: ignore[method-assign]
+            else:
                 handler.setLevel(logging.ERROR)
         return logger
 
@@ -65,15 +82,22 @@ class StrictRunner(mmengine.runner.Runner):
         with layouts.explained(dataloader):
             built = mmengine.runner.Runner.build_dataloader(dataloader, *args, **kwargs)
         layouts.name_samples(built.dataset)
-        if len(built) == 0:
+        # A process may get no batch of a short evaluation.
+        if len(built) == 0 and not isinstance(built.sampler, BatchDealer):
             raise UserError(
                 f"train_dataloader: expected at least a batch of {built.batch_size} samples, found "
                 f"{len(built.dataset)} and drop_last=True; lower batch_size"
             )
+        built.worker_init_fn = functools.partial(_begin_worker, built.worker_init_fn)
         return built
 
     def build_train_loop(self, loop: Any) -> Any:
-        """mmengine's; a fault is the config's."""
+        """One of mimeval's loops in place of mmengine's of the same name; a fault is the config's."""
+        if isinstance(loop, dict):
+            settings = dict(loop)
+            by_epoch = settings.pop("by_epoch", True)
+            name = settings.get("type", "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop")
+            loop = settings | dict(type=f"mimeval.{name}" if name in LOOPS.module_dict else name)
         with blame_config(self.source):
             built = super().build_train_loop(loop)
         self._check_classes(built.dataloader)
@@ -112,8 +136,11 @@ class StrictRunner(mmengine.runner.Runner):
             return super().build_param_scheduler(scheduler)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """mmengine's; notes that a step was made, after which a failing run keeps its folder."""
+        """mmengine's; then, before a step, seeds it, and after one notes that it was made: a failing run keeps its folder."""
+        self.own_outputs = kwargs.get("outputs")
         super().call_hook(fn_name, **kwargs)
+        if fn_name == "before_train_iter":
+            seed_step(self.seed, self.rank, self.iter)
         self.started |= fn_name == "after_train_iter"
 
     def load_checkpoint(self, filename: str, map_location: Any = "cpu", **_: Any) -> dict:
@@ -136,20 +163,23 @@ class StrictRunner(mmengine.runner.Runner):
                 f"checkpoint {filename}: expected the very parameters of {self.model_name} in {self.source}, "
                 f"found {differing}; to start from a pre-trained backbone set model.backbone.init_cfg instead"
             )
-        model.load_state_dict(state)
+        load_whole(model, state)
         self._has_loaded = True
+        self._loaded_meta = checkpoint.get("meta") or {}
         self.logger.info(f"Loaded {filename}")
         return checkpoint
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continue from a checkpoint of this runner.
+    def resume(self, filename: str, *args: Any, map_location: Any = "cpu", **kwargs: Any) -> None:
+        """Continue from a checkpoint of this runner, at its very iteration.
 
         Raises:
-            UserError: it cannot be read, is of another model, holds weights only, or was made with another seed.
+            UserError: it cannot be read, is of another model, holds weights only, was made with another seed, or stands where
+                this run's batches have no border.
         """
         configured = self.seed
         try:
-            super().resume(filename, *args, **kwargs)
+            # On the CPU: a step count of AdamW that came back on the GPU would be waited for in every step.
+            super().resume(filename, *args, map_location=map_location, **kwargs)
         except KeyError as error:
             raise UserError(
                 f"--resume {filename}: expected a checkpoint that a run wrote, found one without {error}; "
@@ -160,8 +190,9 @@ class StrictRunner(mmengine.runner.Runner):
                 f"--resume {filename}: it was made with seed {self.seed}, this run has seed {configured}; "
                 f"add --seed {self.seed}, so that samples and masks go on as they were"
             )
+        go_to(self, self._loaded_meta, filename)
+        self.saved = (self.iter, Path(filename))
 
-    @master_only
     def save_checkpoint(
         self,
         out_dir: str,
@@ -173,7 +204,7 @@ class StrictRunner(mmengine.runner.Runner):
         by_epoch: bool = True,
         backend_args: dict | None = None,
     ) -> None:
-        """mmengine's checkpoint, written to a temporary name and renamed.
+        """mmengine's checkpoint, written to a temporary name and renamed by the first process. Every process has to call it.
 
         Raises:
             UserError: the folder cannot be written, or is not a local one.
@@ -182,12 +213,16 @@ class StrictRunner(mmengine.runner.Runner):
             raise UserError(
                 "default_hooks.checkpoint: checkpoints are written to local folders only; remove backend_args"
             )
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model_state = self.whole_model_state()
+        optimizer_state = self.optim_wrapper.state_dict() if save_optimizer else None
+        if not is_main_process():
+            return
         done = dict(epoch=self.epoch + 1, iter=self.iter) if by_epoch else dict(epoch=self.epoch, iter=self.iter + 1)
+        done |= meta or {}
         checkpoint = {
             "meta": {
                 **done,
-                **(meta or {}),
+                "position": position(self, done["epoch"], done["iter"]),
                 "cfg": self.cfg.pretty_text,
                 "seed": self.seed,
                 "experiment_name": self.experiment_name,
@@ -204,29 +239,59 @@ class StrictRunner(mmengine.runner.Runner):
                 },
                 "dataset_meta": getattr(self.train_dataloader.dataset, "metainfo", {}),
             },
-            "state_dict": model.state_dict(),
+            "state_dict": model_state,
             "message_hub": self.message_hub.state_dict(),
         }
         if save_optimizer:
-            checkpoint["optimizer"] = self.optim_wrapper.state_dict()
+            checkpoint["optimizer"] = optimizer_state
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in self.param_schedulers]
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         checkpoint = apply_to(checkpoint, torch.is_tensor, lambda tensor: tensor.cpu())
-        write_pth(Path(out_dir, filename), checkpoint)
+        try:
+            write_pth(Path(out_dir, filename), checkpoint)
+        except UserError as error:
+            raise UserError(f"{str(error).rstrip('.')}; {self._kept()}") from error
 
     def train(self) -> torch.nn.Module:
-        """Train; if the user is at fault before the first step is done, the work dir is left as it was."""
-        with undone_on_fault(self.output, self.visualizer.close, lambda: not self.started):
+        """Train; if the user is at fault before the first step is done, the work dir is left as it was.
+
+        Raises:
+            Stopped: a signal asked the run to leave, and a checkpoint of its last iteration is written.
+        """
+        with handled(), undone_on_fault(self.output, self.visualizer.close, lambda: not self.started):
             if self._train_loop is None:
                 raise UserError(f"config {self.source}: expected train_cfg and train_dataloader to train, found none")
-            with blame_config(self.source, lambda: not self.started):
+            with blame_config(self.source, lambda: not self.started), self._disk_space():
                 return super().train()
+
+    @contextmanager
+    def _disk_space(self) -> Iterator[None]:
+        """A log that finds the disk full, too, is a sentence."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"--work-dir {self.work_dir}: expected room for logs and checkpoints, found: {error.strerror}; {self._kept()}"
+            ) from error
+
+    def _kept(self) -> str:
+        if self.saved is None:
+            return "no checkpoint was saved before"
+        return f"the last checkpoint is {self.saved[1]}: make room and go on with --resume"
 
     def test(self) -> dict:
         """Test; returns metrics by name. The work dir is left as it was if the user is at fault."""
         with undone_on_fault(self.output, self.visualizer.close, True):
             return super().test()
+
+
+def _begin_worker(begin: Callable[[int], None] | None, worker_id: int) -> None:
+    stay_with_parent()
+    if begin is not None:
+        begin(worker_id)
 
 
 def _differing(wanted: dict, found: dict) -> str:

@@ -52,7 +52,7 @@ def check_data(cfgs: Iterable[Config]) -> None:
         splits = []
         for loader in LOADERS:
             for key, path in _places(cfg[loader].dataset):
-                hint = "give the folder that contains imagenet/, coco/ and ade20k/ with --data"
+                hint = "give the folder that contains imagenet/, coco/ and ade20k/, or a data.yaml, with --data"
                 where = f"data of {cfg.protocol.task} ({loader}, {key})"
                 if not path.exists():
                     raise UserError(f"{where}: expected {path}, found nothing there; {hint}.")
@@ -83,11 +83,11 @@ def _check_head(cfg: Config, dataset: Any) -> None:
 
 
 def _places(dataset: Any) -> Iterator[tuple[str, Path]]:
-    """Paths in a dataset's config: ours (folder), mmdet's and mmseg's (ann_file, data_prefix), below its data_root."""
+    """Paths in a dataset's config: ours (folder, ann_file, classes), mmdet's and mmseg's (ann_file, data_prefix), below its data_root."""
     dataset = inner_config(dataset)
     root = Path(dataset.get("data_root") or "")
-    for key in ("folder", "ann_file"):
-        if dataset.get(key):
+    for key in ("folder", "ann_file", "classes"):
+        if isinstance(dataset.get(key), str) and dataset[key]:
             yield key, root / dataset[key]
     for key, prefix in (dataset.get("data_prefix") or {}).items():
         yield f"data_prefix.{key}", root / prefix

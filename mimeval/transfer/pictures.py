@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mimeval.datasets.transforms import read_rgb
+from mimeval.errors import DamagedSample
 
 MIN_SIDE = 128  # small images are enlarged by a whole factor, pixel by pixel
 MAX_SIDE = 512
@@ -21,33 +22,42 @@ _CAPTION = 14
 def save_classified(samples: Iterable[Any], classes: Sequence[str], folder: Path) -> None:
     """Each image over `predicted (true)`; green if right, red if wrong."""
     for place, sample in enumerate(samples):
-        image, _ = _enlarged(read_rgb(sample.img_path))
+        image, _ = _enlarged(_seen(sample))
         predicted, true = int(sample.pred_label), int(sample.gt_label)
         colour = (0, 130, 60) if predicted == true else (200, 30, 30)
         _save(_captioned(image, f"{classes[predicted]} (true {classes[true]})", colour), folder, place)
 
 
 def save_detections(samples: Iterable[Any], classes: Sequence[str], folder: Path) -> None:
-    """Boxes, masks and classes: truth on the left, on the right what is predicted with a score of at least SCORE."""
+    """Boxes, masks if there are any, classes: truth on the left, on the right what is predicted with at least SCORE."""
     for place, sample in enumerate(samples):
-        image = read_rgb(sample.img_path)
+        image = _seen(sample)
         truth, predicted = sample.gt_instances, sample.pred_instances
         sure = predicted[predicted.scores >= SCORE]
         names = [
             f"{classes[int(label)]} {float(score):.2f}" for label, score in zip(sure.labels, sure.scores, strict=True)
         ]
-        left = _instances(image, truth.bboxes, truth.masks.masks, truth.labels, [classes[int(i)] for i in truth.labels])
-        right = _instances(image, sure.bboxes, sure.masks.cpu().numpy(), sure.labels, names)
+        left = _instances(image, truth, [classes[int(i)] for i in truth.labels])
+        right = _instances(image, sure, names)
         _save(_beside(_captioned(left, "truth"), _captioned(right, "predicted")), folder, place)
 
 
 def save_label_maps(samples: Iterable[Any], folder: Path) -> None:
     """Label maps over the image: truth on the left, prediction on the right; what is not labelled stays as it is."""
     for place, sample in enumerate(samples):
-        image = read_rgb(sample.img_path)
+        image = _seen(sample)
         truth, predicted = (item.data.squeeze(0).cpu().numpy() for item in (sample.gt_sem_seg, sample.pred_sem_seg))
         left, right = (_enlarged(_painted(image, labels))[0] for labels in (truth, predicted))
         _save(_beside(_captioned(left, "truth"), _captioned(right, "predicted")), folder, place)
+
+
+def _seen(sample: Any) -> Image.Image:
+    """The sample's image; black where its file is damaged, as the model saw it."""
+    try:
+        return read_rgb(sample.img_path)
+    except DamagedSample:
+        height, width = sample.ori_shape
+        return Image.new("RGB", (width, height))
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
@@ -56,14 +66,18 @@ def colour_of(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _instances(image: Image.Image, boxes: Any, masks: np.ndarray, labels: Any, names: Sequence[str]) -> Image.Image:
+def _instances(image: Image.Image, instances: Any, names: Sequence[str]) -> Image.Image:
     pixels = np.asarray(image, np.float32).copy()
-    for mask, label in zip(masks, labels, strict=True):
-        inside = np.asarray(mask, bool)
-        pixels[inside] = 0.5 * pixels[inside] + 0.5 * np.array(colour_of(int(label)), np.float32)
+    if "masks" in instances:
+        masks = instances.masks
+        # Truth in mmdet's own containers, polygons among them; predictions as a tensor.
+        arrays = masks.to_ndarray() if hasattr(masks, "to_ndarray") else masks.cpu().numpy()
+        for mask, label in zip(arrays, instances.labels, strict=True):
+            inside = np.asarray(mask, bool)
+            pixels[inside] = 0.5 * pixels[inside] + 0.5 * np.array(colour_of(int(label)), np.float32)
     drawn, factor = _enlarged(Image.fromarray(pixels.astype(np.uint8)))
     pen = ImageDraw.Draw(drawn)
-    for box, label, name in zip(boxes, labels, names, strict=True):
+    for box, label, name in zip(instances.bboxes, instances.labels, names, strict=True):
         x1, y1, x2, y2 = (float(side) * factor for side in box)
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour_of(int(label)), width=2)
         pen.text((x1 + 3, y1 + 1), name, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))

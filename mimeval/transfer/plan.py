@@ -64,6 +64,7 @@ class Request:
     suite: str
     out: Path
     data: str | None = None
+    strict_data: bool = False
     resume: bool = False
     jobs: int = 1
     seeds: Sequence[int] | None = None
@@ -193,4 +194,6 @@ def _for_row(base: Config, row: Row, seed: int, request: Request) -> Config:
             trust_pickle=request.trust_pickle,
         )
     cfg.randomness = ConfigDict(cfg.get("randomness") or {}, seed=seed)
+    if request.strict_data:
+        cfg.strict_data = True
     return cfg

@@ -17,7 +17,8 @@ RESULTS = "results.jsonl"
 TASKS = ("knn", "linear", "finetune", "detection", "segmentation")
 # Where a run reads, writes, logs and computes does not change what it measures.
 _NOT_PROTOCOL = (
-    "work_dir data_root launcher resume load_from randomness filename log_level env_cfg default_hooks visualizer vis_backends"
+    "work_dir data_root strict_data launcher resume load_from randomness filename log_level env_cfg default_hooks visualizer "
+    "vis_backends"
 ).split()
 _NOT_SETTINGS = ("num_workers", "persistent_workers", "pin_memory")
 
@@ -37,6 +38,7 @@ class Record:
         note: in words, what a reader must know before comparing this row.
         artifacts: folder with curves and pictures, relative to the results file.
         wall_s: seconds; peak_bytes: highest memory of the task; images_seen: by training, or by the k-NN feature bank.
+        damaged: number of files that could not be read: replaced in training, black in evaluation (`artifacts`/damaged.txt).
     """
 
     task: str
@@ -60,6 +62,7 @@ class Record:
     peak_bytes: int
     images_seen: int
     finished: str = field(default="")
+    damaged: int = 0
 
     @property
     def key(self) -> tuple:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,12 +13,17 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import get_dist_info, is_main_process
 
+from mimeval.datasets.damaged import damaged_files
 from mimeval.engine import provenance
+from mimeval.engine.collective import by_first
 from mimeval.engine.environment import setup_environment, usable_cores
-from mimeval.engine.outputs import WorkDir, latest_checkpoint
+from mimeval.engine.live import LiveLine
+from mimeval.engine.outputs import WorkDir, checkpoint_names, latest_checkpoint, train_seconds
 from mimeval.engine.strict_runner import undone_on_fault
 from mimeval.errors import UserError
+from mimeval.signals import Stopped, at_once, handle_in_worker
 from mimeval.transfer import results
 from mimeval.transfer.checks import check_checkpoints, check_data
 from mimeval.transfer.plan import Job, Request, plan, resolve_rows
@@ -32,17 +36,23 @@ IDENTITY = "task.json"
 def transfer(request: Request) -> list[Record]:
     """Runs what is missing of a suite, task by task, and returns all records of the jobs asked for.
 
+    With many processes (`init_distributed`) all of them run every task together; the first one alone checks and writes.
+
     Raises:
         UserError: before anything runs: wrong suite, name, option, checkpoint, data or output folder.
     """
     setup_environment()
     rows = resolve_rows(request)
     jobs = list(plan(request, rows))
-    check_out(request.out, request.resume)
-    check_checkpoints(job.cfg for job in jobs)  # first, as it takes no walk over a million images
-    check_data(job.cfg for job in jobs)
-    done = {record.key: record for record in results.read(request.out)}
-    output = WorkDir(request.out, "--out")
+
+    def check() -> dict[tuple, Record]:
+        check_out(request.out, request.resume)
+        check_checkpoints(job.cfg for job in jobs)  # first, as it takes no walk over a million images
+        check_data(job.cfg for job in jobs)
+        return {record.key: record for record in results.read(request.out)}
+
+    done = by_first(check)
+    output = _folder(request.out)
     # Once a task is finished or in part trained, a later one that fails takes back its own folder only.
     with undone_on_fault(output, lambda: None, lambda: not done and not any(request.out.rglob("*.pth"))):
         missing = [
@@ -51,7 +61,8 @@ def transfer(request: Request) -> list[Record]:
             if job.key not in done
         ]
         for job, record in _measured(missing, request.out, request.jobs):
-            keep(job, request.out, record)
+            if is_main_process():
+                keep(job, request.out, record)
             done[job.key] = record
     return [done[job.key] for job in jobs]
 
@@ -69,7 +80,7 @@ def _measured(jobs: Sequence[tuple[Job, str]], out: Path, processes: int) -> Ite
         for future in as_completed(running):
             yield running[future], future.result()
     except BaseException:
-        # Nothing of a worker is kept but what it saved itself, from which the next run goes on.
+        # A worker that trains finishes its iteration and saves it; from there the next run goes on.
         for worker in active_children():
             worker.terminate()
         raise
@@ -95,8 +106,7 @@ def _environment_of_workers(threads: int) -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches every process of a terminal; the parent alone speaks about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handle_in_worker()
     setup_environment()
 
 
@@ -110,27 +120,58 @@ def check_out(out: Path, resume: bool) -> None:
         )
 
 
-def run_job(job: Job, out: Path, prefix: str) -> Record:
-    """Runs one job in its folder; an interrupted training of the same job goes on where it was saved."""
-    folder = out / job.artifacts
-    identity = json.dumps([str(part) for part in job.key])
-    cfg = Config(job.cfg._cfg_dict.to_dict(), filename=job.cfg.filename)
-    cfg.work_dir = str(folder)
+def _folder(path: Path) -> WorkDir | None:
+    """The first process's, which is the one that takes it back."""
+    made: WorkDir | None = None
+
+    def make() -> None:
+        nonlocal made
+        made = WorkDir(path, "--out")
+
+    by_first(make)
+    return made
+
+
+def _go_on_from(folder: Path, identity: str) -> Path | None:
+    """The checkpoint that an interrupted run of the same job left; what another one left is removed."""
     mark = folder / IDENTITY
     saved = latest_checkpoint(folder) if mark.is_file() and mark.read_text() == identity else None
     if saved is None:
         shutil.rmtree(folder, ignore_errors=True)
-    else:
+    return saved
+
+
+def run_job(job: Job, out: Path, prefix: str) -> Record:
+    """Runs one job in its folder; an interrupted training of the same job goes on where it was saved.
+
+    Raises:
+        Stopped: a signal asked for it; what was trained is saved.
+    """
+    folder = out / job.artifacts
+    identity = json.dumps([str(part) for part in job.key])
+    cfg = Config(job.cfg._cfg_dict.to_dict(), filename=job.cfg.filename)
+    cfg.work_dir = str(folder)
+    cfg.launcher = "pytorch" if get_dist_info()[1] > 1 else "none"  # whichever it was, the processes have met
+    saved = by_first(lambda: _go_on_from(folder, identity))
+    earlier_s = 0.0
+    if saved is not None:
+        earlier_s = train_seconds(saved)
         cfg.load_from, cfg.resume = str(saved), True
-    job_folder = WorkDir(folder, "--out")
-    mark.write_text(identity)
+    job_folder = _folder(folder)
+    by_first(lambda: (folder / IDENTITY).write_text(identity))
     start = time.monotonic()
     module = protocol(job.task)
     # What was trained before the fault may be gone on with.
-    with undone_on_fault(job_folder, lambda: None, lambda: latest_checkpoint(folder) is None):
-        outcome = module.run(cfg, prefix)
-    wall_s = time.monotonic() - start
-    row = job.row
+    with undone_on_fault(job_folder, lambda: None, lambda: not checkpoint_names(folder)):
+        try:
+            with at_once():
+                outcome = module.run(cfg, prefix)
+        except Stopped as stop:
+            if stop.words:
+                LiveLine(prefix=prefix).note(stop.words)
+            raise
+    wall_s = earlier_s + time.monotonic() - start
+    row, processes = job.row, get_dist_info()[1]
     checkpoint = None
     if row.checkpoint is not None:
         checkpoint = {"path": str(row.checkpoint), "sha256": row.sha256, **(outcome.load or {})}
@@ -151,11 +192,12 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
         artifacts=job.artifacts,
         git=provenance.git_revision(),
         versions=provenance.versions(),
-        hardware=provenance.hardware(),
+        hardware=provenance.hardware() | ({"processes": processes} if processes > 1 else {}),
         wall_s=round(wall_s, 2),
         peak_bytes=outcome.peak_bytes,
         images_seen=outcome.images_seen,
         finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        damaged=len(damaged_files(folder)),
     )
 
 

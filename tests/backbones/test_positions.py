@@ -1,6 +1,7 @@
 import torch
 
 from mimeval.backbones.positions import (
+    offset_bias,
     relative_bias,
     relative_index,
     relative_table,
@@ -73,3 +74,11 @@ def test_a_resized_bias_keeps_its_axes():
     by_row = torch.arange(7.0).repeat_interleave(7)
     resized = resample_bias_table(torch.cat([by_row, torch.zeros(3)])[:, None], (4, 4), (4, 6))[:-3, 0].view(7, 11)
     torch.testing.assert_close(resized, torch.arange(7.0)[:, None].expand(7, 11))
+
+
+def test_a_bias_without_a_class_token_is_beits_without_its_row():
+    table = torch.randn(5 * 7 + 3, 2)
+    expected = relative_bias(table, relative_index((3, 4)), (3, 4), (3, 4))[..., 1:, 1:]
+    assert torch.equal(offset_bias(table[:-3], (3, 4), (3, 4)), expected)
+    expected = relative_bias(table, relative_index((3, 4)), (3, 4), (5, 2))[..., 1:, 1:]
+    assert torch.equal(offset_bias(table[:-3], (3, 4), (5, 2)), expected)

@@ -140,7 +140,8 @@ def test_maps_pad_to_whole_patches_and_others_refuse():
 
 
 def test_gradient_checkpointing_gives_equal_gradients():
-    for settings in ({}, dict(rel_pos="shared_bias"), dict(out_type="maps", rel_pos="decomposed", window_size=3)):
+    windows = [dict(out_type="maps", rel_pos=rel_pos, window_size=3) for rel_pos in ("decomposed", "window_bias")]
+    for settings in ({}, dict(rel_pos="shared_bias"), *windows):
         gradients = []
         for grad_checkpointing in (False, True):
             model = vit(grad_checkpointing=grad_checkpointing, drop_path_rate=0.5, **settings)
@@ -159,6 +160,7 @@ def test_every_trained_parameter_gets_a_gradient():
     cases = (
         dict(out_type="tokens"),
         dict(out_type="tokens", taps=(0, -1), tap_norm=True),
+        dict(out_type="maps", rel_pos="window_bias", window_size=3, global_blocks=(3,)),
         dict(out_type="cls", rel_pos="bias", init_values=0.1),
         dict(out_type="mean", rel_pos="shared_bias", pos_trainable=True),
         dict(out_type="maps", taps=(0, 2, 3)),
@@ -273,9 +275,10 @@ def test_a_name_that_no_rule_knows_is_an_error(name):
         vit().layer_id(name)
 
 
-@pytest.mark.parametrize("rel_pos", ["bias", "shared_bias", "decomposed"])
+@pytest.mark.parametrize("rel_pos", ["bias", "shared_bias", "decomposed", "window_bias"])
 def test_every_parameter_has_a_layer_id(rel_pos):
-    model = vit(out_type="maps", taps=(1, 3), tap_norm=True, rel_pos=rel_pos, init_values=0.1)
+    window = 2 if rel_pos == "window_bias" else 0
+    model = vit(out_type="maps", taps=(1, 3), tap_norm=True, rel_pos=rel_pos, init_values=0.1, window_size=window)
     assert {model.layer_id(name) for name, _ in model.named_parameters()} == {0, 1, 2, 3, 4, 5}
     assert model.no_weight_decay() == {"pos_embed", "cls_token"}
 
@@ -303,7 +306,7 @@ def test_sizes(arch, patch_size, millions):
         (dict(arch=dict(embed_dim=30, depth=2, num_heads=5)), "multiple of 4 for 2-D sin-cos positions, found 30"),
         (dict(img_size=30), "img_size must be a multiple of patch_size 8, found 30"),
         (dict(out_type="featmap"), "out_type must be one of tokens, cls, mean, maps, found 'featmap'"),
-        (dict(rel_pos="rope"), "rel_pos must be one of none, decomposed, bias, shared_bias, found 'rope'"),
+        (dict(rel_pos="rope"), "rel_pos must be one of none, decomposed, window_bias, bias, shared_bias, found 'rope'"),
         (dict(pos_embed="rope"), "pos_embed must be one of"),
         (dict(out_type="maps", taps=(0, 4)), r"taps must be different blocks of 0 to 3, found \[0, 4\]"),
         (dict(out_type="maps", taps=(3, -1)), "taps must be different blocks"),
@@ -311,6 +314,7 @@ def test_sizes(arch, patch_size, millions):
         (dict(tap_norm=True), "tap_norm is one norm for each tap"),
         (dict(window_size=2), "have no class token: expected out_type 'maps' or 'mean'"),
         (dict(out_type="maps", window_size=2, rel_pos="bias"), "have no class token"),
+        (dict(out_type="maps", rel_pos="window_bias"), "has a table for windows, found window_size 0"),
         (dict(out_type="maps", window_size=2, global_blocks=(9,)), "global_blocks must be different blocks of 0 to 3"),
     ],
 )
@@ -324,6 +328,7 @@ def test_settings_that_make_no_sense(settings, message):
 VARIANTS = [
     dict(out_type="mean", drop_path_rate=0.1),
     dict(out_type="maps", taps=(1, 3), tap_norm=True, rel_pos="decomposed", window_size=3, global_blocks=(3,)),
+    dict(out_type="maps", rel_pos="window_bias", window_size=3, global_blocks=(3,)),
     dict(out_type="cls", rel_pos="bias", init_values=0.1),
     dict(out_type="tokens", rel_pos="shared_bias", pos_embed="none"),
 ]

@@ -171,6 +171,20 @@ def test_resuming_and_testing_from_a_wrong_checkpoint(name, files, data, tmp_pat
         (["data", "demo", "out", "--size", "8"], "32 to 96 pixels, not 8"),
         (["data", "demo", "."], "exists and is no demo set"),
         (["data", "demo", "good.pth/below"], "good.pth/below could not be written"),
+        (["data", "check", "."], "arguments are required: --layout"),
+        (["data", "check", ".", "--layout", "voc"], "invalid choice: 'voc'"),
+        (["data", "check", "gone", "--layout", "coco"], "gone: expected a folder with the layout coco"),
+        (["data", "check", "good.pth", "--layout", "coco"], "or a data.yaml, found a file there"),
+        (
+            ["data", "check", ".", "--layout", "ade20k"],
+            "expected images/training, images/validation, annotations/training",
+        ),
+        (["data", "check", ".", "--layout", "coco", "--accept", "cymk"], "--accept cymk: expected kinds of findings"),
+        (["data", "check", ".", "--layout", "coco", "--classes", "3"], "--classes 3: expected --layout ade20k with it"),
+        (["data", "check", ".", "--layout", "ade20k", "--classes", "0"], "--classes: expected an integer from 1 on"),
+        (["data", "check", ".", "--layout", "coco", "--jobs", "0"], "--jobs: expected an integer from 1 on, found '0'"),
+        (["data", "check", ".", "--layout", "coco", "--out", "."], "--out .: expected a file to write, found a folder"),
+        (["data", "check", ".", "--layout", "coco", "--out", "a/b"], "--out a/b: expected a file to write, found no"),
     ],
 )
 def test_wrong_arguments(arguments, says, files, tmp_path, capsys, monkeypatch):
@@ -265,7 +279,7 @@ DAMAGE = {
     "no root": ("knn", shutil.rmtree, "expected a folder with imagenet/"),
     "no classes": ("knn", lambda d: shutil.rmtree(d / "imagenet/train"), "imagenet/train, found nothing there"),
     "a class in one": ("knn", lambda d: shutil.rmtree(d / "imagenet/val/4"), "imagenet/val: expected the 10 classes"),
-    "half an image": ("knn", lambda d: cut(first(d, "imagenet/val/5/*")), "imagenet/val/5/"),
+    "half an image": ("knn", lambda d: cut(first(d, "imagenet/val/5/*")), "imagenet/val/5/", "--strict-data"),
     "no json": ("detection", lambda d: (d / COCO).write_text("no json"), f"{COCO}: expected JSON"),
     "no categories": ("detection", lambda d: edited(d / COCO, lambda c: c.pop("categories")), "found no categories"),
     "no box": ("detection", lambda d: edited(d / COCO, lambda c: c["annotations"][0].pop("bbox")), "without bbox"),
@@ -275,18 +289,67 @@ DAMAGE = {
         "expected samples with the classes of the config, found none",
     ),
     "image missing": ("detection", lambda d: first(d, "coco/train2017/*").unlink(), "coco/train2017/train_000000.png"),
-    "image of text": ("detection", lambda d: rewritten(first(d, "coco/train2017/*")), "train2017/train_000000.png"),
+    "image of text": (
+        "detection",
+        lambda d: rewritten(first(d, "coco/train2017/*")),
+        "train2017/train_000000.png",
+        "--strict-data",
+    ),
     "mask missing": ("segmentation", lambda d: first(d, f"{MASKS}/*").unlink(), f"{MASKS}/train_000000.png"),
 }
 
 
-@pytest.mark.parametrize("task, damage, says", DAMAGE.values(), ids=DAMAGE.keys())
-def test_damaged_data(task, damage, says, data, tmp_path, capsys):
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_data(name, data, tmp_path, capsys):
+    task, damage, says, *flags = DAMAGE[name]
     copy, out = tmp_path / "data", tmp_path / "out"
     shutil.copytree(data, copy)
     damage(copy)
-    command = ["transfer", "--data", copy, "--out", out, "--tasks", task, "--cfg-options", *TASKS]
+    command = ["transfer", "--data", copy, "--out", out, "--tasks", task, *flags, "--cfg-options", *TASKS]
     fails(capsys, out, command, says, progress=True)
+
+
+DATA_FILES = {
+    "no file": (None, "gone.yaml: expected a folder with imagenet/, coco/ or ade20k/ in it, or a data.yaml"),
+    "no YAML": ("imagenet: [", "data.yaml: expected YAML"),
+    "an unknown key": ("imagnet: .", "did you mean imagenet?"),
+    "no folder": ("imagenet: gone", "imagenet: expected the folder"),
+    "another layout": ("coco: .", "data.yaml: expected it to say where imagenet/train lies"),
+}
+
+
+@pytest.mark.parametrize("verb", ["train", "test", "transfer"])
+@pytest.mark.parametrize("text, says", DATA_FILES.values(), ids=DATA_FILES.keys())
+def test_wrong_data_files(text, says, verb, files, tmp_path, capsys):
+    out, file = tmp_path / "out", tmp_path / ("gone.yaml" if text is None else "data.yaml")
+    if text is not None:
+        file.write_text(text)
+    commands = {
+        "train": ["train", DEMO, "--work-dir", out],
+        "test": ["test", "configs/demo/finetune_demo.py", files / "good.pth", "--work-dir", out],
+        "transfer": ["transfer", "--tasks", "knn", "--out", out],
+    }
+    fails(capsys, out, [*commands[verb], "--data", file], says)
+
+
+LISTS = {
+    "no list": (None, "classes", "list.txt, found nothing there"),
+    "an empty list": ("", "classes", "expected a line per entry, found an empty file"),
+    "no folder": ("0\nfly\n", "classes", "expected a folder for class 'fly' of class list"),
+    "a class twice": ("0\n0\n", "classes", "expected every class once, found '0' twice"),
+    "no label": ("train_000000.png", "ann_file", "expected 'relative/path label' in each line"),
+    "an image that is gone": ("gone.png 3\n", "ann_file", "gone.png: expected a file that the annotations call for"),
+}
+
+
+@pytest.mark.parametrize("text, key, says", LISTS.values(), ids=LISTS.keys())
+def test_wrong_lists_of_classes_and_images(text, key, says, data, tmp_path, capsys):
+    out, file = tmp_path / "out", tmp_path / "list.txt"
+    if text is not None:
+        file.write_text(text)
+    option = f"+knn.train_dataloader.dataset.dataset.{key}={file}"
+    command = ["transfer", "--data", data, "--out", out, "--tasks", "knn", "--cfg-options", "knn.protocol.k=5", option]
+    fails(capsys, out, command, says)
 
 
 @pytest.mark.parametrize("place", ["/proc/mimeval", "file/below"])

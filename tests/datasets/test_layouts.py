@@ -16,6 +16,7 @@ from mimeval.datasets.layouts import (
     check_class_count,
     check_coco,
     check_same_classes,
+    loads_masks,
     name_samples,
 )
 from mimeval.errors import UserError
@@ -114,3 +115,17 @@ def test_a_head_has_an_output_for_each_class():
     ):
         with pytest.raises(UserError, match="config c.py: .*head has num_classes=2, but train has 3 classes"):
             check_class_count(model, data, "c.py")
+
+
+def test_masks_are_asked_for_only_where_they_are_read(tmp_path):
+    file = tmp_path / "boxes.json"
+    boxes = {key: value for key, value in ENTRY.items() if key != "segmentation"}
+    file.write_text(json.dumps({**COCO, "annotations": [boxes]}))
+    check_coco(file, masks=False)
+    with pytest.raises(UserError, match=r"found number 0 without segmentation; correct it or train on boxes only"):
+        check_coco(file)
+    with_masks = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
+    assert loads_masks(dict(pipeline=[dict(type="Resize"), with_masks]))
+    assert loads_masks(dict(pipeline=[dict(type="mimeval.LoadInstances")]))
+    assert not loads_masks(dict(pipeline=[dict(type="LoadAnnotations", with_bbox=True)]))
+    assert not loads_masks(dict(pipeline=[dict(type="mimeval.LoadInstances", with_mask=False)]))

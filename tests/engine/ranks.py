@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from mimeval.engine.launch import leave_distributed
+
 
 def in_ranks(work: Callable[[], Any], world_size: int = 2) -> list[Any]:
     """What `work()` returns in each rank, in order; tensors are to be handed over as arrays."""
@@ -24,7 +26,7 @@ def in_ranks(work: Callable[[], Any], world_size: int = 2) -> list[Any]:
         os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(world_size))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
         queue.put((number, work()))
-        torch.distributed.destroy_process_group()
+        leave_distributed()
 
     processes = [context.Process(target=rank, args=(number,)) for number in range(world_size)]
     for process in processes:

@@ -10,12 +10,10 @@ import torch
 from mmengine.logging import MessageHub
 from PIL import Image
 
-from mimeval.engine import strict_runner
 from mimeval.engine.config import load_config
 from mimeval.engine.hooks import ReconstructionHook, ThroughputHook
 from mimeval.engine.hooks.progress import clock, figures
 from mimeval.engine.hooks.reconstruction import GAP, panel
-from mimeval.engine.outputs import latest_checkpoint
 from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
 from mimeval.errors import UserError
 
@@ -99,24 +97,6 @@ def test_validation_leaves_a_line(config_file, data_root, tmp_path, capfd):
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("validation at step")]
     assert [line.split(":")[0] for line in lines] == ["validation at step 2", "validation at step 4"]
     assert "colour_error 0." in lines[0]
-
-
-def test_an_old_checkpoint_goes_after_the_new_one_is_whole(config_file, data_root, tmp_path, monkeypatch):
-    options = ["+default_hooks.checkpoint={'type':'CheckpointHook','max_keep_ckpts':1}"]
-    runner = train(config_file, data_root, tmp_path, *options)
-    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["epoch_2.pth"]
-    assert runner.message_hub.get_info("keep_ckpt_ids") == [2]
-
-    def fail(path, content):
-        raise UserError(f"{path} cannot be written")
-
-    cfg = load_config(config_file, [*options, "train_cfg.max_epochs=3"], str(data_root), RUN_KEYS)
-    prepare(cfg, work_dir=str(tmp_path / "run"), resume="auto")
-    runner = build_runner(cfg)
-    monkeypatch.setattr(strict_runner, "write_pth", fail)
-    with pytest.raises(UserError, match="epoch_3.pth cannot be written"):
-        runner.train()
-    assert latest_checkpoint(tmp_path / "run").name == "epoch_2.pth"
 
 
 def test_wording():

@@ -236,6 +236,14 @@ def test_weight_decay_switches():
     assert decays["backbone.cls_token"] == decays["backbone.pos_embed"] == 0.05
     decays = by_name(optimizer_of(model, no_decay_names=["fc.weight"]), "weight_decay")
     assert decays["head.fc.weight"] == 0 and decays["backbone.blocks.0.mlp.fc1.weight"] == 0.05
+    decays = by_name(
+        optimizer_of(model, decay_1d=True, decay_tokens=True, no_decay_names=["backbone.*norm*"]), "weight_decay"
+    )
+    assert {name for name, decay in decays.items() if not decay} == {
+        f"backbone.{norm}.{kind}"
+        for norm in ("fc_norm", *(f"blocks.{i}.norm{k}" for i in range(3) for k in (1, 2)))
+        for kind in ("weight", "bias")
+    }
 
 
 def test_frozen_parameters_are_in_no_group():
@@ -263,6 +271,7 @@ def test_a_parameter_that_no_rule_knows_is_an_error():
         (dict(no_decay_names=["mask_tokn"]), "'mask_tokn'"),
         # The end of a word is not the end of a name.
         (dict(no_decay_names=["oken"]), "'oken'"),
+        (dict(no_decay_names=["head.*norm*"]), "'head\\.\\*norm\\*'"),
     ],
 )
 def test_settings_that_cannot_be_meant(paramwise, message):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import re
 
-from mimeval.engine.outputs import WorkDir, checkpoint_of, latest_checkpoint
+import pytest
+import torch
+
+from mimeval.engine.outputs import WorkDir, checkpoint_names, checkpoint_of, latest_checkpoint
 from mimeval.errors import UserError
 
 
@@ -41,19 +45,75 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
-def test_the_latest_checkpoint(tmp_path):
+def save(path, iteration):
+    torch.save({"meta": {"iter": iteration}, "state_dict": {"x": torch.arange(5000.0)}}, path)
+
+
+def note(folder, name, later_than=None):
+    (folder / "last_checkpoint").write_text(f"/where/it/was/before/{name}")
+    if later_than is not None:
+        seen = (folder / later_than).stat().st_mtime_ns
+        os.utime(folder / "last_checkpoint", ns=(seen, seen + 10**9))
+
+
+def test_the_latest_checkpoint_is_the_one_that_has_seen_most(tmp_path):
     assert latest_checkpoint(tmp_path) is None
-    for name in ("epoch_2.pth", "epoch_10.pth", "best_acc.pth"):
-        (tmp_path / name).touch()
+    for name, iteration in (("epoch_2", 20), ("epoch_10", 100), ("iter_30", 30), ("best_acc", 200)):
+        save(tmp_path / f"{name}.pth", iteration)
     assert latest_checkpoint(tmp_path).name == "epoch_10.pth"
-    (tmp_path / "last_checkpoint").write_text("/where/it/was/before/epoch_2.pth")
+    save(tmp_path / "iter_105.pth", 105)
+    assert latest_checkpoint(tmp_path).name == "iter_105.pth"
+    assert checkpoint_names(tmp_path) == ["epoch_10.pth", "epoch_2.pth", "iter_105.pth", "iter_30.pth"]
+
+
+def test_who_went_back_to_an_earlier_checkpoint_goes_on_from_there(tmp_path):
+    for name, iteration in (("epoch_2", 20), ("epoch_10", 100), ("epoch_1", 10)):
+        save(tmp_path / f"{name}.pth", iteration)
+    note(tmp_path, "epoch_2.pth", later_than="epoch_1.pth")
     assert latest_checkpoint(tmp_path).name == "epoch_2.pth"
-    (tmp_path / "last_checkpoint").write_text("/gone/epoch_3.pth")
-    assert latest_checkpoint(tmp_path).name == "epoch_10.pth"
+    note(tmp_path, "epoch_3.pth")
+    assert latest_checkpoint(tmp_path).name == "epoch_10.pth", "what is noted is not there"
+
+
+def test_a_checkpoint_that_was_not_noted_any_more_is_the_latest_all_the_same(tmp_path):
+    save(tmp_path / "epoch_2.pth", 20)
+    note(tmp_path, "epoch_2.pth")
+    save(tmp_path / "epoch_3.pth", 30)
+    later = (tmp_path / "last_checkpoint").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "epoch_3.pth", ns=(later, later))
+    assert latest_checkpoint(tmp_path).name == "epoch_3.pth"
+
+
+@pytest.mark.parametrize(
+    "damage, says",
+    [
+        (lambda whole: whole[: len(whole) // 2], "is cut short"),
+        (lambda whole: b"", "is empty"),
+        (lambda whole: whole[:-20000] + bytes(10000) + whole[-10000:], "is damaged .wrong checksum of"),
+        (lambda whole: b"no checkpoint", "is no checkpoint"),
+    ],
+)
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_damaged_checkpoint_is_passed_over_with_a_word(tmp_path, capsys, damage, says, noted):
+    for number in (1, 2, 3):
+        save(tmp_path / f"epoch_{number}.pth", 10 * number)
+    if noted:
+        note(tmp_path, "epoch_3.pth")
+    file = tmp_path / "epoch_3.pth"
+    file.write_bytes(damage(file.read_bytes()))
+    assert latest_checkpoint(tmp_path).name == "epoch_2.pth"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"^mimeval: .*epoch_3.pth {says}.*; the one before, epoch_2.pth, is used instead$", line)
+
+
+def test_all_damaged_is_none(tmp_path, capsys):
+    (tmp_path / "epoch_1.pth").touch()
+    assert latest_checkpoint(tmp_path) is None
+    assert "epoch_1.pth is empty" in capsys.readouterr().err
 
 
 def test_a_runs_folder_stands_for_its_newest_checkpoint(tmp_path):
-    (tmp_path / "epoch_4.pth").touch()
+    save(tmp_path / "epoch_4.pth", 4)
     assert checkpoint_of(tmp_path) == tmp_path / "epoch_4.pth"
     assert checkpoint_of(tmp_path / "epoch_4.pth") == tmp_path / "epoch_4.pth"
     (tmp_path / "empty").mkdir()

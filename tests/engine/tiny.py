@@ -1,21 +1,27 @@
-"""A model small enough to train in a blink, with the interface of a pre-training model."""
+"""A model small enough to train in a blink, with the interface of a pre-training model; a metric and a hook for its tests."""
 
 from __future__ import annotations
 
+import random
+import time
+
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 
-from mimeval.registry import METRICS, MODELS
+from mimeval.registry import HOOKS, METRICS, MODELS
 
 
 @MODELS.register_module()
 class TinyReconstructor(BaseModel):
-    """Learns the mean colour of an image; counts what it was fed."""
+    """Learns the mean colour of an image, with as much chance in its steps as asked for; counts what it was fed."""
 
-    def __init__(self, size: int = 8) -> None:
+    def __init__(self, size: int = 8, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.layer = nn.Linear(3 * size * size, 3)
         self.seen: list[tuple[int, int, int]] = []
 
@@ -27,6 +33,9 @@ class TinyReconstructor(BaseModel):
         if mode == "predict":
             return [{"colour": row, "gt": image.mean((1, 2))} for row, image in zip(colour, images, strict=True)]
         self.seen += [sample.sample_key for sample in data_samples]
+        # One number of each generator that a step may draw from.
+        drawn = float(torch.rand(())) + np.random.rand() + random.random()
+        colour = colour * (1 + self.dropout * (drawn - 1.5))
         return {"loss_colour": (colour - images.mean((2, 3))).square().mean()}
 
     def reconstruct(self, images, keys):
@@ -44,3 +53,19 @@ class ColourError(BaseMetric):
 
     def compute_metrics(self, results):
         return {"colour_error": sum(results) / len(results)}
+
+
+@HOOKS.register_module()
+class Wait(Hook):
+    """Gives a test the time to send its signal, after the iteration was logged."""
+
+    priority = "VERY_LOW"
+
+    def __init__(self, train=0.05, val=0.0):
+        self.train, self.val = train, val
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        time.sleep(self.train)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        time.sleep(self.val)

@@ -7,7 +7,6 @@ every line of progress.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,14 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mimeval.engine.collective import gather
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.engine.runner import build_runner
+from mimeval.engine.sharding import is_sharded
 from mimeval.errors import UserError
 from mimeval.quiet import without_prints
 
@@ -50,13 +52,17 @@ class Trained:
     peak_bytes: int
 
     def predictions(self, count: int = PICTURES) -> Iterator[Any]:
-        """Data samples with truth and prediction, of images spread evenly over the evaluation set."""
+        """Data samples with truth and prediction, of images spread evenly over the evaluation set; in the first process only."""
+        is_first = get_dist_info()[0] == 0
+        if not is_first and not is_sharded(self.model):
+            return
         self.model.eval()
         total = len(self.dataset)
         for index in sorted({place * total // count for place in range(count)}):
             with torch.no_grad():
                 sample = self.model.test_step(pseudo_collate([self.dataset[index]]))[0]
-            yield sample
+            if is_first:
+                yield sample
 
     def outcome(self, value: float, metrics: dict[str, float], selection: str) -> Outcome:
         """What a protocol returns for this training: its headline figure, all its figures, what was reported of the run."""
@@ -103,11 +109,6 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
     peak = peak_bytes()
     if "train/peak_bytes" in hub.log_scalars:
         peak = max(peak, int(hub.get_scalar("train/peak_bytes").data[0].max()))
-    loss = float(hub.get_scalar("train/loss").current())
-    if not math.isfinite(loss):
-        raise UserError(
-            f"config {cfg.filename}: the training loss ended as {loss}; lower base_lr or optim_wrapper.optimizer.lr."
-        )
     if last.metrics is None:
         raise UserError(
             f"config {cfg.filename}: it trains but never evaluates; set val_dataloader, val_evaluator and val_cfg."
@@ -117,7 +118,7 @@ def train_and_evaluate(cfg: Config, prefix: str) -> Trained:
         dataset=runner.val_dataloader.dataset,
         metrics={name: float(value) for name, value in last.metrics.items()},
         images_seen=int(hub.get_info("images_seen")),
-        peak_bytes=peak,
+        peak_bytes=max(gather(peak) or [peak]),
     )
 
 

@@ -11,6 +11,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mimeval.engine import heartbeat
+from mimeval.engine.collective import by_first
 from mimeval.engine.live import LiveLine
 from mimeval.engine.lr import resolve_lr
 from mimeval.engine.memory import peak_bytes, reset_peak
@@ -23,14 +25,24 @@ from mimeval.transfer.protocols.knn import top_k_accuracy
 
 
 def probe(cfg: Config, prefix: str) -> Outcome:
-    """Trains neck.norm and head of the config's classifier on cached features; top-1 and top-5 after the last epoch."""
+    """Trains neck.norm and head of the config's classifier on cached features; top-1 and top-5 after the last epoch.
+
+    Several processes share the features out; the first one alone trains on them, with the batch of one process.
+    """
     reset_peak()
     model = build_frozen(cfg)
     line = LiveLine(prefix=prefix)
     train = extract(model, cfg, "train_dataloader", line)
+    evaluated = extract(model, cfg, "val_dataloader", line)
+    return by_first(lambda: _train_and_evaluate(model, train, evaluated, cfg, line))
+
+
+def _train_and_evaluate(
+    model: Any, train: Features | None, evaluated: Features | None, cfg: Config, line: LiveLine
+) -> Outcome:
+    assert train is not None and evaluated is not None  # the first process has them
     folder = Path(cfg.work_dir)
     seen = _train(model, train, cfg, line, folder / "features" / "vis_data" / "scalars.json")
-    evaluated = extract(model, cfg, "val_dataloader", line)
     line.clear()
     model.eval()
     with torch.no_grad():
@@ -55,7 +67,7 @@ def _train(model: Any, data: Features, cfg: Config, line: LiveLine, curve: Path)
     line.note(resolve_lr(cfg, 1))
     epochs, batch = cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size
     schedule = cfg.param_scheduler[0]
-    steps = max(1, len(data.samples) // batch)
+    steps = max(1, len(data.labels) // batch)
     layers = nn.ModuleList([model.neck.norm, model.head]).train()
     optimizer = OPTIMIZERS.build(dict(cfg.optim_wrapper.optimizer.to_dict(), params=list(layers.parameters())))
     rate = cfg.optim_wrapper.optimizer.lr
@@ -63,7 +75,7 @@ def _train(model: Any, data: Features, cfg: Config, line: LiveLine, curve: Path)
     with curve.open("w", encoding="utf-8") as stream:
         for epoch in range(epochs):
             # KeyedSampler's permutation.
-            order = torch.from_numpy(np.random.default_rng([cfg.randomness.seed, epoch]).permutation(len(data.samples)))
+            order = torch.from_numpy(np.random.default_rng([cfg.randomness.seed, epoch]).permutation(len(data.labels)))
             losses = []
             for step, chosen in enumerate(order.split(batch)[:steps]):
                 lr = warmup_cosine(epoch + step / steps, rate, schedule.warmup, epochs, schedule.min_lr)
@@ -74,8 +86,9 @@ def _train(model: Any, data: Features, cfg: Config, line: LiveLine, curve: Path)
             loss = float(torch.stack(losses).mean())
             entry = {"loss": loss, "lr": lr, "epoch": epoch + 1, "step": (epoch + 1) * steps}
             stream.write(json.dumps(entry) + "\n")
+            heartbeat.alive()
             line.update(f"epoch {epoch + 1}/{epochs}  loss {loss:.4f}  lr {lr:.3g}")
-    return epochs * min(steps * batch, len(data.samples))
+    return epochs * min(steps * batch, len(data.labels))
 
 
 def _step(model: Any, optimizer: torch.optim.Optimizer, features: Tensor, labels: Tensor) -> Tensor:

@@ -7,35 +7,37 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_dist_info
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import set_random_seed
 from torch import Tensor
 
+from mimeval.datasets.damaged import DamageLog, summarised
+from mimeval.datasets.transforms import FIXED
+from mimeval.engine import heartbeat
+from mimeval.engine.collective import gather
 from mimeval.engine.environment import setup_environment
+from mimeval.engine.evaluation import in_order
 from mimeval.engine.faults import blame_config
 from mimeval.engine.live import LiveLine
+from mimeval.engine.strict_runner import StrictRunner
 from mimeval.errors import UserError
 from mimeval.registry import MODELS
 from mimeval.transfer.protocols.base import PICTURES
 
-# Transforms that give the same image whenever they are asked.
-FIXED = ("LoadRGB", "ResizeCenterCrop", "PackImages")
-
 
 @dataclass(frozen=True)
 class Features:
-    """features [N, D] before any normalisation, labels [N], data samples in the same order, names of the classes."""
+    """features [N, D] before any normalisation, labels [N], data samples to be shown by their place, names of the classes."""
 
     features: Tensor
     labels: Tensor
-    samples: list[Any]
+    shown: dict[int, Any]
     classes: tuple[str, ...]
 
-    def answered(self, answers: Tensor, count: int = PICTURES) -> list[Any]:
-        """`count` data samples, evenly spaced, with their predicted label; answers: [N]."""
-        total = len(self.samples)
-        places = sorted({place * total // count for place in range(count)})
-        return [self.samples[place].set_pred_label(int(answers[place])) for place in places]
+    def answered(self, answers: Tensor) -> list[Any]:
+        """The data samples to be shown with their predicted label; answers: [N]."""
+        return [sample.set_pred_label(int(answers[place])) for place, sample in self.shown.items()]
 
 
 def build_frozen(cfg: Config) -> Any:
@@ -54,24 +56,51 @@ def build_frozen(cfg: Config) -> Any:
 
 
 @torch.no_grad()
-def extract(model: Any, cfg: Config, loader: str, line: LiveLine) -> Features:
-    """Features of every image of a data loader of the config, each image once.
+def extract(model: Any, cfg: Config, loader: str, line: LiveLine) -> Features | None:
+    """Features of every image of a data loader of the config, each image once; None in all processes but the first.
+
+    Several processes share the batches out, so that each feature is computed beside the same others as by one process.
 
     Raises:
-        UserError: the loader cannot be built, or its images are augmented at random.
+        UserError: the loader cannot be built, its images are augmented at random, or, with `strict_data`, one is damaged.
     """
     settings = Config(dict(cfg[loader])).to_dict()
     source = settings["dataset"].get("dataset", settings["dataset"])
     if random := [step["type"] for step in source["pipeline"] if step["type"] not in FIXED]:
         raise UserError(f"config {cfg.filename}: features are computed once, but {loader} has {random[0]}; remove it.")
-    settings.update(dataset=source, sampler=dict(type="DefaultSampler", shuffle=False), drop_last=False)
+    settings.update(sampler=dict(type="BatchDealer", batch_size=settings["batch_size"]), drop_last=False)
     with blame_config(cfg.filename):
-        batches = Runner.build_dataloader(settings, seed=cfg.randomness.seed)
-    features, samples = [], []
-    for step, batch in enumerate(batches, start=1):
+        batches = StrictRunner.build_dataloader(settings, seed=cfg.randomness.seed)
+    total, number = len(batches.dataset), -(-len(batches.dataset) // settings["batch_size"])
+    places = {place * total // PICTURES for place in range(PICTURES)}
+    damaged = DamageLog(cfg.work_dir, bool(cfg.get("strict_data")))
+    heartbeat.at("features")
+    computed: list[Any] = []
+    shown: dict[int, Any] = {}
+    for batch_number, batch in zip(batches.sampler.own, batches, strict=True):
+        damaged.note(batch["data_samples"])
         data = model.data_preprocessor(batch, training=False)
-        features.append(model.neck.pool(model.backbone(data["inputs"])).float())
-        samples += data["data_samples"]
-        line.update(f"features of {source['folder']} {step}/{len(batches)}")
-    labels = torch.cat([sample.gt_label for sample in samples]).to(features[0].device)
-    return Features(torch.cat(features), labels, samples, batches.dataset.metainfo["classes"])
+        features = model.neck.pool(model.backbone(data["inputs"])).float()
+        computed.append((features, torch.cat([sample.gt_label for sample in data["data_samples"]])))
+        for place, sample in enumerate(data["data_samples"], start=batch_number * settings["batch_size"]):
+            if place in places:
+                shown[place] = sample
+        heartbeat.alive(stepped=True)
+        line.update(f"features of {source['folder']} {batch_number + 1}/{number}")
+    if get_dist_info()[1] > 1:  # a tensor of another process's GPU means nothing here
+        computed = [tuple(tensor.cpu() for tensor in pair) for pair in computed]
+    heartbeat.at("gathering")
+    pairs = in_order([[pair] for pair in computed], number)
+    notes = gather((shown, damaged.met))
+    if not notes:
+        return None
+    met = {file: done for _, names in notes for file, done in names.items()}
+    if met:
+        line.note(summarised(met, damaged.file))
+    device = next(model.parameters()).device
+    return Features(
+        torch.cat([features for features, _ in pairs]).to(device),
+        torch.cat([labels for _, labels in pairs]).to(device),
+        dict(sorted((place, sample) for part, _ in notes for place, sample in part.items())),
+        batches.dataset.metainfo["classes"],
+    )

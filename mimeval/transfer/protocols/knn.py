@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
+from mimeval.engine import heartbeat
+from mimeval.engine.collective import by_first
 from mimeval.engine.live import LiveLine
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.errors import UserError
 from mimeval.transfer.pictures import save_classified
 from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load
-from mimeval.transfer.protocols.features import build_frozen, extract
+from mimeval.transfer.protocols.features import Features, build_frozen, extract
 
 METRIC = "top-1 accuracy"
 VERSION = 1
@@ -28,6 +31,11 @@ def run(cfg: Config, prefix: str) -> Outcome:
     bank = extract(model, cfg, "train_dataloader", line)
     queries = extract(model, cfg, "val_dataloader", line)
     line.clear()
+    return by_first(lambda: _vote(cfg, model, bank, queries))
+
+
+def _vote(cfg: Config, model: Any, bank: Features | None, queries: Features | None) -> Outcome:
+    assert bank is not None and queries is not None  # the first process has them
     settings = cfg.protocol
     keys, asked = F.normalize(bank.features, dim=1), F.normalize(queries.features, dim=1)
     votes = knn_votes(keys, bank.labels, asked, settings.k, settings.temperature, len(bank.classes))
@@ -38,7 +46,7 @@ def run(cfg: Config, prefix: str) -> Outcome:
     return Outcome(
         value=metrics["top1"],
         metrics=metrics,
-        images_seen=len(bank.samples),
+        images_seen=len(bank.labels),
         peak_bytes=peak_bytes(),
         features=describe_features(model) | {"k": settings.k, "temperature": settings.temperature},
         load=describe_load(model),
@@ -60,10 +68,10 @@ def knn_votes(
         )
     if not temperature > 0:
         raise UserError(f"k-NN's temperature must be above 0, found {temperature}; change protocol.temperature.")
-    votes = [
-        _votes(*_nearest(bank, bank_labels, part, k, 64 * chunk), temperature, num_classes)
-        for part in queries.split(chunk)
-    ]
+    votes = []
+    for part in queries.split(chunk):
+        votes.append(_votes(*_nearest(bank, bank_labels, part, k, 64 * chunk), temperature, num_classes))
+        heartbeat.alive()
     return torch.cat(votes)
 
 

@@ -136,6 +136,12 @@ def conclusions(found: Collected, table: Table) -> list[str]:
     selections = distinct(f"{TITLES.get(r.task, r.task)}: {r.selection}" for r in records if r.selection)
     if selections:
         points.append(f"How the reported weights and settings were chosen: {'; '.join(selections)}.")
+    damaged = distinct(f"{TITLES.get(r.task, r.task)}, {r.init}: {r.damaged}" for r in records if r.damaged)
+    if damaged:
+        points.append(
+            "Damaged images were met, replaced by the next one in training and shown as black images in evaluation "
+            f"({'; '.join(damaged)}); damaged.txt in each task's folder names them."
+        )
     missing = [f"{row}: {', '.join(names)}" for row, names in _missing(table).items() if names]
     if missing:
         points.append(f"Not run for {'; for '.join(missing)}.")

@@ -1,0 +1,116 @@
+"""Signals that ask a process to leave: at once, later, twice, and not the data workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from torch.utils.data import DataLoader
+
+from mimeval import signals
+from mimeval.signals import Stopped
+
+
+def send(signum):
+    os.kill(os.getpid(), signum)
+    time.sleep(0.01)
+
+
+@pytest.mark.parametrize("signum, raised", [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_is_an_exception_where_it_arrives(signum, raised):
+    before = signal.getsignal(signum)
+    with pytest.raises(raised), signals.handled():
+        send(signum)
+    assert signal.getsignal(signum) is before and signals.wished() == 0
+
+
+def test_a_deferred_signal_waits_to_be_asked_for():
+    with signals.handled():
+        with signals.deferred():
+            send(signal.SIGTERM)
+            assert signals.wished() == signal.SIGTERM
+            send(signal.SIGTERM)  # the same wish by another way
+        with pytest.raises(Stopped) as stopped, signals.at_once():
+            pytest.fail("nothing begins any more")
+        assert (stopped.value.code, stopped.value.name) == (143, "SIGTERM")
+
+
+def test_only_the_outermost_puts_the_handlers_back():
+    with signals.handled():
+        ours = signal.getsignal(signal.SIGTERM)
+        with signals.handled():
+            pass
+        assert signal.getsignal(signal.SIGTERM) is ours
+    assert signal.getsignal(signal.SIGTERM) is not ours
+
+
+def script(body):
+    code = "import multiprocessing, os, signal, time\nfrom mimeval import signals\n" + body
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+TWICE = """
+signals.SAME_WISH_S = 0.0
+with signals.handled(), signals.deferred():
+    child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))
+    child.start()
+    print(child.pid, flush=True)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIG)
+        time.sleep(0.1)
+    print('still here')
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_second_signal_ends_the_process_and_its_children(name):
+    done = script(TWICE.replace("SIG)", f"{name})"))
+    assert done.returncode == -getattr(signal, name) and "still here" not in done.stdout
+    child = int(done.stdout)
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{child}"):
+            return
+        time.sleep(0.05)
+    pytest.fail("the child goes on")
+
+
+def test_what_is_to_be_ignored_stays_ignored():
+    done = script(
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "with signals.handled():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.1)\nprint('on')"
+    )
+    assert (done.returncode, done.stdout) == (0, "on\n")
+
+
+class Slow:
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        time.sleep(0.02)
+        return index
+
+
+def test_a_data_worker_is_ended_by_its_parent_only():
+    loader = DataLoader(Slow(), batch_size=2, num_workers=2, worker_init_fn=signals.stay_with_parent)
+    batches = iter(loader)
+    seen = next(batches).tolist()
+    workers = [worker.pid for worker in batches._workers]
+    for pid in workers:
+        # From another process, as a launcher sends them to all processes of a job.
+        for name in ("TERM", "INT"):
+            subprocess.run(["kill", f"-{name}", str(pid)], check=True)
+    for batch in batches:
+        seen += batch.tolist()
+    assert seen == list(range(40))
+    batches = iter(loader)
+    next(batches)
+    batches._workers[0].terminate()  # as Python does when the parent ends
+    batches._workers[0].join(5)
+    assert not batches._workers[0].is_alive()
+    with pytest.raises(RuntimeError, match="exited unexpectedly|killed by signal"):
+        list(batches)
