@@ -86,6 +86,17 @@ def test_what_is_to_be_ignored_stays_ignored():
     assert (done.returncode, done.stdout) == (0, "on\n")
 
 
+def test_a_worker_of_a_pool_notes_a_signal_between_jobs_and_begins_no_other():
+    done = script(
+        "signals.handle_in_worker()\n"
+        "with signals.at_once():\n    print('first')\n"
+        "for name in (signal.SIGINT, signal.SIGTERM):\n    os.kill(os.getpid(), name)\n    time.sleep(0.1)\n"
+        "try:\n    with signals.at_once():\n        print('second')\n"
+        "except signals.Stopped as stop:\n    print(stop.name)"
+    )
+    assert done.stdout.split() == ["first", "SIGTERM"]
+
+
 class Slow:
     def __len__(self):
         return 40

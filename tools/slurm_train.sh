@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Train CONFIG under slurm: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=8 SRUN_ARGS=..] tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of mimeval train]
-# One task per GPU; with --resume a requeued job goes on from its latest checkpoint.
+# One task per GPU. SIGNAL_S (120) seconds before the time limit, and when the job is cancelled or preempted, Slurm sends SIGTERM: the
+# run finishes its iteration, saves it and exits with 143; the same command with --resume goes on there. As a batch job that queues
+# itself again:
+#   #SBATCH --requeue --signal=TERM@120
+#   tools/slurm_train.sh PARTITION JOB_NAME CONFIG --resume; [ $? -ne 143 ] || scontrol requeue "$SLURM_JOB_ID"
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
@@ -22,5 +26,5 @@ export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 # shellcheck disable=SC2086
 exec srun --partition "$partition" --job-name "$job" \
     --ntasks "$gpus" --ntasks-per-node "$per_node" --gres "gpu:$per_node" --cpus-per-task "${CPUS_PER_TASK:-8}" \
-    --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    --kill-on-bad-exit=1 --signal "TERM@${SIGNAL_S:-120}" ${SRUN_ARGS:-} \
     "$python" -m mimeval train "$config" --launcher slurm "$@"

@@ -163,7 +163,8 @@ class SwinTransformer(timm_swin.SwinTransformer):
             for module in self.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.xavier_uniform_(module.weight)
-            nn.init.xavier_uniform_(self.patch_embed.proj.weight.data.flatten(1))
+            projection: Any = self.patch_embed.proj
+            nn.init.xavier_uniform_(projection.weight.data.flatten(1))
 
     def train(self, mode: bool = True) -> SwinTransformer:
         """A frozen backbone stays in eval mode, so that no drop path creeps in after model.train()."""

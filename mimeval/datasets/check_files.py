@@ -60,11 +60,12 @@ class Result(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A decoded file: its image, its width and height once upright, its EXIF orientation."""
+    """A decoded file: its image, its width and height once upright, its EXIF orientation, the most bits of a channel."""
 
     image: Image.Image
     size: tuple[int, int]
     orientation: int
+    bits: int
 
 
 def examine(task: Task) -> Result:
@@ -76,8 +77,8 @@ def examine(task: Task) -> Result:
             findings.append(Finding("cmyk", task.file, f"{picture.image.format} in CMYK"))
         if picture.image.mode == "F" or (picture.image.mode == "I" and picture.image.format != "PPM"):
             findings.append(Finding("unreadable", task.file, f"{picture.image.format} of 32 bits per pixel"))
-        elif _is_deep(picture.image, task.file):
-            findings.append(Finding("depth", task.file, f"{picture.image.format} of more than 8 bits per channel"))
+        elif picture.bits > 8:
+            findings.append(Finding("depth", task.file, f"{picture.image.format} of {picture.bits} bits per channel"))
         if task.eyes_on_pixels and picture.orientation not in (0, 1):
             findings.append(
                 Finding(
@@ -148,17 +149,16 @@ def _decode(file: str, findings: list[Finding]) -> tuple[Picture | None, int | N
     except Exception:  # EXIF data that cannot be read turn nothing
         orientation = 1
     size = image.size[::-1] if orientation in _TURNED else image.size
-    return Picture(image, (size[0], size[1]), orientation), digest
+    return Picture(image, (size[0], size[1]), orientation, _bits(image, content)), digest
 
 
-def _is_deep(image: Image.Image, file: str) -> bool:
+def _bits(image: Image.Image, content: bytes) -> int:
     if image.mode.startswith("I"):
-        return True
+        return 16
     if image.format == "PNG":
-        with open(file, "rb") as stream:
-            return stream.read(25)[24] > 8
+        return content[24]  # of the header, whatever Pillow made of it
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
-    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    return max(bits if isinstance(bits, tuple) else (bits,))
 
 
 def _label_map(task: Task, size: tuple[int, int] | None, findings: list[Finding]) -> np.ndarray | None:

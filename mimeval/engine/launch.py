@@ -102,7 +102,8 @@ def _translate_slurm() -> None:
     os.environ.update(RANK=rank, WORLD_SIZE=world, LOCAL_RANK=local)
     # From the number of the job: two jobs that share a machine take different ports.
     job = os.environ.get("SLURM_JOB_ID", "")
-    os.environ.setdefault("MASTER_PORT", str(20000 + int(job) % 20000) if job.isdecimal() else "29500")
+    chosen = str(20000 + int(job) % 20000) if job.isdecimal() else "29500"
+    os.environ.setdefault("MASTER_PORT", os.environ.get("PORT") or chosen)
     if "MASTER_ADDR" in os.environ:
         return
     try:

@@ -7,7 +7,7 @@ norms, decoder or head) is gathered once per step. Names stay as they are, so la
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -37,7 +37,7 @@ def shard(model: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
     pass (less memory), or keep them in between (less traffic).
 
     Raises:
-        UserError: other settings, or a model without a backbone made of blocks.
+        UserError: other settings, a model without a backbone made of blocks, or one that takes blocks apart.
     """
     if unknown := sorted(set(settings) - set(OPTIONS)):
         raise UserError(f"fsdp: expected keys among {', '.join(OPTIONS)}, found {', '.join(unknown)}; remove them")
@@ -50,8 +50,12 @@ def shard(model: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
     blocks = [module for module in backbone.modules() if isinstance(module, BLOCKS)] if backbone is not None else []
     if not blocks:
         raise UserError(f"fsdp: expected a model with a backbone of blocks, found {type(model).__name__}; remove fsdp")
+    if getattr(getattr(model, "encoding", None), "takes_blocks_apart", False):
+        raise UserError(
+            f"fsdp: expected an encoding that runs whole blocks, found {type(model.encoding).__name__}; remove fsdp"
+        )
     # Whole, before anything is spread: an initialiser and a checkpoint's loader want whole tensors.
-    model.init_weights()
+    cast(Any, model).init_weights()
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor.detach(), 0)
     device = next(model.parameters()).device.type

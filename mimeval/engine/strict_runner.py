@@ -14,7 +14,7 @@ from typing import Any
 
 import mmengine.runner
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import all_gather_object, is_main_process, master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.utils import apply_to
@@ -137,7 +137,8 @@ class StrictRunner(ParallelRunner):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """mmengine's; then, before a step, seeds it, and after one notes that it was made: a failing run keeps its folder."""
-        self.own_outputs = kwargs.get("outputs")
+        if fn_name == "after_train_iter":
+            self.own_outputs = kwargs.get("outputs")
         super().call_hook(fn_name, **kwargs)
         if fn_name == "before_train_iter":
             seed_step(self.seed, self.rank, self.iter)
@@ -168,6 +169,21 @@ class StrictRunner(ParallelRunner):
         self._loaded_meta = checkpoint.get("meta") or {}
         self.logger.info(f"Loaded {filename}")
         return checkpoint
+
+    def load_or_resume(self) -> None:
+        """mmengine's, for all processes or none.
+
+        Raises:
+            UserError: the processes begin at different iterations, as they do where they find different files.
+        """
+        super().load_or_resume()
+        iterations = all_gather_object(self.iter)
+        if len(set(iterations)) > 1:
+            places = ", ".join(f"iteration {done} on rank {rank}" for rank, done in enumerate(iterations[:8]))
+            raise UserError(
+                f"--resume: expected all processes to find the same checkpoint in {self.work_dir}, found {places}; "
+                "put the work dir where all machines see it"
+            )
 
     def resume(self, filename: str, *args: Any, map_location: Any = "cpu", **kwargs: Any) -> None:
         """Continue from a checkpoint of this runner, at its very iteration.

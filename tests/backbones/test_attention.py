@@ -1,9 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mimeval.backbones import VisionTransformer
-from mimeval.backbones.attention import BiasAttention, WindowAttention, merge, partition
+from mimeval.backbones.attention import BiasAttention, QueryValueBias, WindowAttention, merge, partition
 
 
 def spread(module, scale=0.3):
@@ -120,3 +121,25 @@ def test_a_shared_bias_is_the_same_bias_in_every_block():
     own.load_state_dict({**state, **{f"blocks.{i}.attn.relative_position_bias_table": table for i in (0, 1)}})
     for images in (torch.randn(2, 3, 32, 32), torch.randn(2, 3, 40, 24)):
         torch.testing.assert_close(shared(images), own(images), rtol=0, atol=0)
+
+
+def test_without_a_k_bias_the_output_is_the_same_and_only_its_gradient_is_gone():
+    torch.manual_seed(0)
+    plain, without = nn.Linear(8, 24), QueryValueBias(8, 24)
+    without.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 5, 8)
+    weights = torch.randn(2, 5, 8)
+
+    def attend(projection):
+        q, k, v = projection(x).chunk(3, dim=-1)
+        out = F.scaled_dot_product_attention(q, k, v)
+        (out * weights).sum().backward()
+        return out
+
+    torch.testing.assert_close(attend(plain), attend(without))
+    torch.testing.assert_close(plain.weight.grad, without.weight.grad)
+    assert (without.bias.grad[8:16] == 0).all()
+    # What rounding leaves in the other is small, but Adam divides by its size.
+    assert plain.bias.grad[8:16].abs().max() < 1e-5 * plain.bias.grad.abs().max()
+    for part in (slice(0, 8), slice(16, 24)):
+        torch.testing.assert_close(plain.bias.grad[part], without.bias.grad[part])

@@ -213,3 +213,47 @@ def test_bf16_autocast_stays_close():
     with torch.autocast("cpu", torch.bfloat16):
         for ours, expected in zip(model(images(125, 150)), exact, strict=True):
             assert (ours - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+@pytest.mark.parametrize("settings", [dict(), dict(taps=(1, 2), tap_norm=True), dict(out_type="mean")])
+def test_encoding_embedded_patches_is_the_forward_pass(settings):
+    torch.manual_seed(0)
+    arch = dict(embed_dim=8, depths=(1, 2, 1), num_heads=(1, 2, 2))
+    model = SwinTransformer(arch, img_size=(64, 96), window_size=4, **settings).eval()
+    images = torch.randn(2, 3, 64, 96)
+    patches, grid = model.embed_patches(images)
+    assert grid == model.grid == (16, 24) and patches.shape == (2, 16 * 24, model.patch_dim)
+    assert model.add_positions(patches, grid) is patches
+    encoded = model.encode(patches)
+    assert [x.shape[1:] for x in encoded] == [
+        (rows * columns, dim) for dim, (rows, columns) in zip(model.level_dims, model.level_grids, strict=True)
+    ]
+    for tokens, features in zip(encoded, model(images), strict=True):
+        is_mean = features.ndim == 2
+        torch.testing.assert_close(
+            tokens.mean(1) if is_mean else tokens.mT, features if is_mean else features.flatten(2)
+        )
+
+
+def test_encoding_refuses_padding():
+    model = SwinTransformer(dict(embed_dim=8, depths=(1,), num_heads=(1,)), img_size=32)
+    with pytest.raises(UserError, match="needs every patch"):
+        model.encode(torch.zeros(1, 64, 8), key_valid=torch.ones(1, 64, dtype=torch.bool))
+
+
+def test_weights_start_as_asked():
+    """'xavier' is bounded by sqrt(6 / (inputs + outputs)), the patch projection taken as linear; 'swin' is normal 0.02."""
+    arch = dict(embed_dim=32, depths=(1, 1), num_heads=(2, 2))
+    xavier, swin = (SwinTransformer(arch, weight_init=kind) for kind in ("xavier", "swin"))
+    for weight in (xavier.layers[0].blocks[0].mlp.fc1.weight, xavier.patch_embed.proj.weight.flatten(1)):
+        bound = (6 / sum(weight.shape)) ** 0.5
+        assert 0.9 * bound < weight.abs().max() <= bound
+    assert 0.015 < swin.layers[0].blocks[0].mlp.fc1.weight.std() < 0.025
+    for model in (xavier, swin):
+        assert model.layers[0].blocks[0].mlp.fc1.bias.abs().max() == 0
+        assert 0.01 < model.layers[0].blocks[0].attn.relative_position_bias_table.std() < 0.03
+        before = model.layers[0].blocks[0].mlp.fc1.weight.clone()
+        model.init_weights()
+        assert not torch.equal(before, model.layers[0].blocks[0].mlp.fc1.weight)
+    with pytest.raises(UserError, match="weight_init must be one of swin, xavier, found 'moco'"):
+        SwinTransformer(arch, weight_init="moco")

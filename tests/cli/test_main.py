@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 import mimeval
 from mimeval.cli import main as cli
 from mimeval.errors import UserError
+from mimeval.signals import Stopped
 
 
 def verb(run, name="probe"):
@@ -121,6 +124,30 @@ def test_an_interrupt_is_said_and_exits_130(probe, capsys):
     probe(raising(KeyboardInterrupt()))
     assert cli.main(["probe"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("signum, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_has_its_exit_code_and_is_told_by_the_first_process(probe, capsys, monkeypatch, signum, code):
+    def told(args):
+        raise Stopped(signum, "iteration 7 is saved in x.pth")
+
+    probe(told)
+    assert cli.main(["probe"]) == code
+    assert capsys.readouterr().err == f"mimeval: stopped by {signum.name}: iteration 7 is saved in x.pth\n"
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["probe"]) == code and capsys.readouterr().err == ""
+
+
+def test_sigterm_ends_any_verb_with_a_sentence(probe, capsys):
+    def wait(args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    probe(wait)
+    assert cli.main(["probe"]) == 143
+    assert capsys.readouterr().err.startswith("mimeval: stopped by SIGTERM: nothing was saved since")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_bug_keeps_its_traceback(probe, monkeypatch):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mimeval.checkpoints.state import read_file
 from mimeval.cli.main import main
+from mimeval.cli.train import again
 
 EVALUATION = """
 _base_ = 'tiny.py'
@@ -48,6 +49,47 @@ def test_training_testing_and_resuming(trained, data_root, tmp_path, capfd):
     assert all(torch.equal(resumed["state_dict"][name], value) for name, value in whole["state_dict"].items())
 
 
+def test_a_truncated_checkpoint_is_told_and_the_one_before_used(trained, tmp_path, capfd):
+    assert main([*trained, "--cfg-options", "train_cfg.max_epochs=3"]) == 0
+    whole = read_file(tmp_path / "run" / "epoch_3.pth")
+    last = tmp_path / "run" / "epoch_3.pth"
+    last.write_bytes(last.read_bytes()[:-3000])
+    capfd.readouterr()
+    assert main([*trained, "--resume", str(last)]) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith(f"mimeval: {last} is cut short")
+    assert main([*trained, "--resume", "--cfg-options", "train_cfg.max_epochs=3"]) == 0
+    first, *_ = capfd.readouterr().err.splitlines()
+    assert first == (f"mimeval: {last} is cut short (its end is missing); the one before, epoch_2.pth, is used instead")
+    again = read_file(last)
+    assert all(torch.equal(again["state_dict"][name], value) for name, value in whole["state_dict"].items())
+
+
+def test_only_damaged_checkpoints_are_an_error(trained, tmp_path, capfd):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "epoch_1.pth").write_bytes(b"PK")
+    assert main([*trained, "--resume"]) == 2
+    assert "found only damaged ones (epoch_1.pth); remove them to begin anew" in capfd.readouterr().err
+    assert main(trained) == 2
+    assert "expected a folder without checkpoints, found epoch_1.pth" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "c.py", "--amp"],
+        ["train", "c.py", "--resume", "--amp"],
+        ["train", "c.py", "--resume", "a.pth", "--amp"],
+        ["train", "c.py", "--resume=a.pth", "--amp"],
+        ["train", "c.py", "--amp", "--resume"],
+    ],
+)
+def test_the_command_that_goes_on_takes_the_newest_checkpoint(arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/mimeval"])
+    assert again(arguments, "none") == "mimeval train c.py --amp --resume"
+    assert again(["train", "a b.py"], "none") == "mimeval train 'a b.py' --resume"
+    assert again(arguments, "pytorch") == "the same command and --resume"
+
+
 def test_the_terminal_shows_three_lines_and_nothing_of_the_libraries(trained):
     done = subprocess.run([sys.executable, "-m", "mimeval", *trained], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "")
@@ -74,8 +116,11 @@ def fault(name, tmp_path, data_root, trained):
         "resume": ([*trained, "--resume", f"{here}/gone.pth"], "gone.pth"),
         "resume from no checkpoint": ([*trained, "--resume", f"{here}/file"], "file is no checkpoint"),
         "launcher": ([*trained, "--launcher", "slurm"], "SLURM_PROCID"),
-        "image": (trained, "cat/0.png"),
-        "image in a worker": ([*trained, "--cfg-options", "train_dataloader.num_workers=1"], "cat/0.png"),
+        "image": ([*trained, "--strict-data"], "cat/0.png"),
+        "image in a worker": (
+            [*trained, "--strict-data", "--cfg-options", "train_dataloader.num_workers=1"],
+            "cat/0.png",
+        ),
         "test checkpoint": (["test", f"{here}/evaluation.py", f"{here}/gone.pth"], "gone.pth"),
         "nothing to test": (["test", f"{here}/tiny.py", f"{here}/file"], "val_dataloader"),
     }[name]

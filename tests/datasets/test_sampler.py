@@ -82,6 +82,26 @@ def test_skipping_is_the_same_as_drawing(world, rank, size, skip):
     assert draws(5, infinite=True, skip=skip) == draws(skip + 5, infinite=True)[skip:]
 
 
+@pytest.mark.parametrize("rank, size", [(0, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize("skip", [0, 1, 3, 4])
+def test_skipping_in_an_epoch_is_the_same_as_drawing(world, rank, size, skip):
+    world(rank, size)
+    whole = draws(epoch=2)
+    assert draws(epoch=2, skip=skip) == whole[skip:]
+    keyed = KeyedSampler(range(10), seed=7)
+    keyed.set_epoch(2)
+    keyed.skip(skip)
+    assert len(keyed) == len(whole), "hooks go by the length of the whole epoch"
+    keyed.set_epoch(2)
+    assert list(keyed) == whole[skip:]
+    keyed.set_epoch(3)
+    assert list(keyed) == draws(epoch=3)
+
+
+def test_more_than_an_epoch_leaves_nothing():
+    assert draws(skip=12) == []
+
+
 def test_length():
     assert len(KeyedSampler(range(10), seed=0)) == len(KeyedSampler(range(10), seed=0, infinite=True)) == 10
 

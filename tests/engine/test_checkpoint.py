@@ -52,7 +52,9 @@ def test_the_newest_are_kept_and_an_old_one_goes_after_the_new_one_is_whole(star
         raise UserError(f"{path} cannot be written: no room; nothing was left there.")
 
     monkeypatch.setattr(strict_runner, "write_pth", fail)
-    with pytest.raises(UserError, match="epoch_4.pth cannot be written.* the last checkpoint is .*epoch_3.pth: make room"):
+    with pytest.raises(
+        UserError, match="epoch_4.pth cannot be written.* the last checkpoint is .*epoch_3.pth: make room"
+    ):
         start(three[0], "train_cfg.max_epochs=4", resume="auto").train()
     assert checkpoints(tmp_path / "run") == ["epoch_2.pth", "epoch_3.pth"]
     assert latest_checkpoint(tmp_path / "run").name == "epoch_3.pth"
@@ -63,7 +65,9 @@ def test_a_single_checkpoint_is_not_enough(start):
         start(hook(max_keep_ckpts=1))
 
 
-@pytest.mark.parametrize("by_epoch, names", [(True, ["epoch_2.pth", "iter_6.pth"]), (False, ["iter_10.pth", "iter_6.pth"])])
+@pytest.mark.parametrize(
+    "by_epoch, names", [(True, ["epoch_2.pth", "iter_6.pth"]), (False, ["iter_10.pth", "iter_6.pth"])]
+)
 def test_nothing_is_saved_between_two_updates(start, tmp_path, by_epoch, names):
     # Five batches an epoch, an update every third and in the last: the first epoch ends between two.
     settings = ["train_dataloader.batch_size=2", "+optim_wrapper.accumulative_counts=3"]
@@ -86,7 +90,11 @@ def test_what_a_killed_process_had_begun_to_write_goes(start, tmp_path):
 
 @pytest.mark.parametrize("kind", ["mmengine.EMAHook", "mmpretrain.EMAHook"])
 def test_averaged_weights_go_on_exactly(start, tmp_path, kind):
-    settings = ["+model.dropout=0.5", "train_dataloader.batch_size=2", f"+custom_hooks=[{{'type':'{kind}','momentum':0.1}}]"]
+    settings = [
+        "+model.dropout=0.5",
+        "train_dataloader.batch_size=2",
+        f"+custom_hooks=[{{'type':'{kind}','momentum':0.1}}]",
+    ]
     whole = start(*settings, hook(by_epoch=False, interval=3, max_keep_ckpts=-1), work_dir="whole")
     whole.train()
     rest = start(*settings, work_dir="rest", resume=str(tmp_path / "whole" / "iter_3.pth"))
@@ -137,7 +145,9 @@ def complaint(done):
 def test_a_full_disk_leaves_the_checkpoint_before(config_file, data_root, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", disk], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", disk], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:

@@ -42,3 +42,27 @@ def test_two_processes_train_what_one_does(name, accumulated, data, tmp_path):
     assert found["losses"] < 2e-6 and found["gradients"] < 2e-6 and found["norms"] < 1e-5
     # Adam turns the rounding of a gradient that is zero (the bias of a key) into a step.
     assert found["weights"] < 2e-5
+
+
+def test_two_processes_train_a_segmentor_as_one_does(data, tmp_path):
+    """With norms per image, no dropout and no class weights: these know only the images of their own process."""
+    no_batch_norm = "{'type':'GN','num_groups':1}"
+    options = [
+        f"model.{head}.{key}"
+        for head in ("decode_head", "auxiliary_head")
+        for key in (f"norm_cfg={no_batch_norm}", "dropout_ratio=0.0", "loss_decode.class_weight=None")
+    ]
+    options += ["model.neck.norm_cfg={'type':'mmpretrain.LN2d'}", "param_scheduler.0.warmup=0"]
+    options += ["train_cfg.max_iters=3", "train_cfg.val_interval=100"]
+
+    def work(batch, launcher):
+        size = f"train_dataloader.batch_size={batch}"
+        return trained(
+            configure("demo/segmentation_demo", data, tmp_path / launcher, (*options, size), launcher=launcher)
+        )
+
+    one, (first, second) = work(8, "none"), in_ranks(lambda: work(4, "pytorch"))
+    assert difference(first, second) == 0
+    found = {part: difference(one[part], first[part]) for part in ("losses", "gradients", "norms")}
+    print({part: f"{value:.1e}" for part, value in found.items()})
+    assert found["losses"] < 2e-6 and found["gradients"] < 1e-5

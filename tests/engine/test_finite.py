@@ -57,7 +57,10 @@ def start(config_file, data_root, tmp_path):
 def names(runner, iteration, batch=2):
     """The files of an iteration's batch."""
     data = runner.train_dataloader.dataset
-    return [data[index]["data_samples"].img_path for *_, index in runner.model.seen[batch * (iteration - 1) : batch * iteration]]
+    return [
+        data[index]["data_samples"].img_path
+        for *_, index in runner.model.seen[batch * (iteration - 1) : batch * iteration]
+    ]
 
 
 def test_a_loss_that_is_none_is_told_with_its_batch(start, tmp_path):
@@ -71,7 +74,9 @@ def test_a_loss_that_is_none_is_told_with_its_batch(start, tmp_path):
     assert "fp16" in said and "base_lr" in said
     assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["epoch_1.pth"]
     # What is logged ends before it.
-    assert runner.iter == 7 and not any("nan" in log.read_text() for log in tmp_path.glob("run/*/vis_data/scalars.json"))
+    assert runner.iter == 7 and not any(
+        "nan" in log.read_text() for log in tmp_path.glob("run/*/vis_data/scalars.json")
+    )
 
 
 def test_at_most_eight_files_are_named(start):
@@ -89,7 +94,9 @@ def test_a_gradient_without_a_norm_ends_a_run(start, tmp_path):
 
 
 def test_parameters_that_are_none_are_not_saved(start, tmp_path):
-    with pytest.raises(UserError, match="in iteration 5, found a parameter that is not, layer.weight, and wrote no checkpoint"):
+    with pytest.raises(
+        UserError, match="in iteration 5, found a parameter that is not, layer.weight, and wrote no checkpoint"
+    ):
         start(5, "later").train()
     assert not list((tmp_path / "run").glob("*.pth"))
 

@@ -14,6 +14,7 @@ from mimeval.engine import heartbeat
 from mimeval.engine.heartbeat import is_communication
 from mimeval.engine.liveness import FIRST_STEP_S, Heartbeat
 from mimeval.errors import UserError
+from tests.engine.test_torchrun import free_port
 
 
 @pytest.fixture
@@ -165,16 +166,42 @@ with watched():
 """
 
 
-def test_an_error_of_one_process_ends_the_other():
-    """Nobody but themselves watches over these two."""
-    from tests.engine.test_torchrun import free_port
+SLOW = """
+import time, torch, torch.distributed as dist
+from mimeval.engine import heartbeat
+from mimeval.engine.launch import init_distributed
+init_distributed("pytorch", 2.0)
+with heartbeat.watched():
+    heartbeat.at("done", 4)
+    heartbeat.at("data", 5)
+    if dist.get_rank() == 1:
+        time.sleep(1000)
+    heartbeat.at("backward", 5)
+    dist.all_reduce(torch.ones(1))
+"""
 
+
+KILLED = """
+import os, time, torch, torch.distributed as dist
+from mimeval.engine import heartbeat
+from mimeval.engine.launch import init_distributed
+init_distributed("pytorch", 2.0)
+with heartbeat.watched():
+    time.sleep(1)
+    if dist.get_rank() == 0:
+        os.kill(os.getpid(), 9)
+    dist.all_reduce(torch.ones(1))
+"""
+
+
+def two(code, codes=(1, 1)):
+    """What two processes said that nobody else watches over; the first one has the store, as under slurm."""
     environment = os.environ | dict(
         WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(), OMP_NUM_THREADS="1"
     )
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", FAILING],
+            [sys.executable, "-c", code],
             env=environment | dict(RANK=str(rank), LOCAL_RANK=str(rank)),
             stderr=subprocess.PIPE,
             text=True,
@@ -182,6 +209,25 @@ def test_an_error_of_one_process_ends_the_other():
         for rank in range(2)
     ]
     said = [process.communicate(timeout=100)[1] for process in processes]
-    assert [process.returncode for process in processes] == [1, 1]
-    assert "RuntimeError: out of memory" in said[1] and "Traceback" not in said[0]
-    assert "mimeval: rank 1 ended with: out of memory (this is rank 0, in iteration 0, phase start)" in said[0]
+    assert tuple(process.returncode for process in processes) == codes
+    return said
+
+
+def test_an_error_of_one_process_ends_the_other():
+    first, second = two(FAILING)
+    assert "RuntimeError: out of memory" in second and "Traceback" not in first
+    assert "mimeval: rank 1 ended with: out of memory (this is rank 0, in iteration 0, phase start)" in first
+
+
+def test_the_first_process_takes_the_store_with_it():
+    _, second = two(KILLED, codes=(-9, 1))
+    assert "mimeval: rank 0 of 2 died: rank 0 (" in second and "this is rank 1" in second
+
+
+def test_a_process_that_waits_for_its_data_is_named():
+    first, second = two(SLOW)
+    assert (
+        "mimeval: rank 1 of 2 does not go on: rank 1 (" in first and "iteration 5, phase data; this is rank 0" in first
+    )
+    # Whichever of the two threads looks first; the other process may be gone by then.
+    assert "(this one) has held up the others for" in second or "rank 0 of 2 died" in second

@@ -71,6 +71,14 @@ def test_drawing_does_not_change_the_run(config_file, data_root, tmp_path):
     assert torch.equal(plain.model.layer.weight, drawn.model.layer.weight)
 
 
+def test_a_model_without_pixels_has_no_pictures_and_says_so(config_file, data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.engine.tiny.TinyReconstructor.shown_level", None, raising=False)
+    train(config_file, data_root, tmp_path, "+custom_hooks=[{'type':'ReconstructionHook','interval':1}]")
+    assert not (tmp_path / "run" / "reconstructions").exists()
+    (log,) = (tmp_path / "run").rglob("*.log")
+    assert log.read_text().count("none of the model's targets is made of pixels") == 1
+
+
 def test_pictures_need_keys():
     loader = types.SimpleNamespace(dataset=[1, 2])
     with pytest.raises(UserError, match="needs a SeededDataset as training set, found list"):

@@ -42,7 +42,9 @@ class Diary(Hook):
         self.lines.append(("epoch", runner.epoch))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.lines.append(("iter", runner.iter, batch_idx, round(runner.message_hub.get_scalar("train/lr").current(), 12)))
+        self.lines.append(
+            ("iter", runner.iter, batch_idx, round(runner.message_hub.get_scalar("train/lr").current(), 12))
+        )
 
     def after_train_epoch(self, runner):
         self.lines.append(("end", runner.epoch))
@@ -101,7 +103,9 @@ def test_a_run_goes_on_at_any_iteration(start, tmp_path, options, workers):
         # An epoch begins again, and all else follows as it did after this iteration.
         place = next(i for i, line in enumerate(noted) if line[:2] == ("iter", point - 1))
         expected, found = noted[place + 1 :], diary(rest)
-        assert [line for line in found if line[0] != "epoch"] == [line for line in expected if line[0] != "epoch"], point
+        assert [line for line in found if line[0] != "epoch"] == [line for line in expected if line[0] != "epoch"], (
+            point
+        )
         # Smoothed over a window that reaches back before the resume, the logged values are the same.
         one, two = logged(tmp_path / "whole"), logged(tmp_path / f"rest{point}")
         for key in ("loss", "loss_colour", "lr", "grad_norm", "colour_error"):
@@ -140,7 +144,9 @@ def test_the_end_of_an_epoch_that_was_saved_before_it_was_closed(start, tmp_path
 
 
 def test_an_endless_sampler_is_refused_where_epochs_must_end(start):
-    with pytest.raises(UserError, match="expected one that ends its epochs for EpochBasedTrainLoop, found infinite=True"):
+    with pytest.raises(
+        UserError, match="expected one that ends its epochs for EpochBasedTrainLoop, found infinite=True"
+    ):
         start("+train_dataloader.sampler.infinite=True").train()
 
 

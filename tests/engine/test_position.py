@@ -9,6 +9,7 @@ import torch
 
 from mimeval.checkpoints.state import read_file
 from mimeval.engine.config import load_config
+from mimeval.engine.launch import init_distributed
 from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
 from mimeval.errors import UserError
 from tests.engine.ranks import in_ranks
@@ -88,11 +89,37 @@ def test_two_processes_go_on_where_one_stood(saved, start):
     torch.testing.assert_close(torch.from_numpy(weights["layer.weight"]), whole.model.layer.weight, atol=1e-7, rtol=0)
 
 
+def test_processes_that_find_different_checkpoints_do_not_begin(saved, start):
+    _, file = saved(*EPOCHS, batch(2))
+
+    def work():
+        resume = file(10) if torch.distributed.get_rank() else None
+        with pytest.raises(UserError, match="found iteration 0 on rank 0, iteration 10 on rank 1; put the work dir where"):
+            start(*EPOCHS, batch(1), work_dir="two", resume=resume, launcher="pytorch").train()
+        return True
+
+    def joined():
+        init_distributed("pytorch")
+        return work()
+
+    assert in_ranks(joined) == [True, True]
+
+
 @pytest.mark.parametrize(
     "made, options, point, says",
     [
-        (EPOCHS, [*EPOCHS, batch(4)], 6, "after 2 images of an epoch, which is no number of batches of 4; set .*batch_size=2"),
-        (ITERATIONS, [*ITERATIONS, batch(5)], 4, "expected 2 images an iteration as before, found 5, .*batch_size=2 for 1 process"),
+        (
+            EPOCHS,
+            [*EPOCHS, batch(4)],
+            6,
+            "after 2 images of an epoch, which is no number of batches of 4; set .*batch_size=2",
+        ),
+        (
+            ITERATIONS,
+            [*ITERATIONS, batch(5)],
+            4,
+            "expected 2 images an iteration as before, found 5, .*batch_size=2 for 1 process",
+        ),
         (
             ["train_cfg.max_epochs=3"],
             ["train_cfg.max_epochs=3", batch(1)],

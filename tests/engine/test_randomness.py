@@ -1,8 +1,12 @@
+import random
+
 import numpy as np
 import pytest
 import torch
 
-from mimeval.engine.randomness import numpy_generator, philox4x32, uniform
+from mimeval.datasets.sampler import SampleKey
+from mimeval.datasets.seeded import seeded
+from mimeval.engine.randomness import numpy_generator, philox4x32, seed_step, uniform
 
 # (counter, key, output) of philox4x32-10 in the known-answer tests of Random123, the authors' library.
 KNOWN_ANSWERS = [
@@ -67,6 +71,42 @@ def test_numpy_generator_is_determined_by_its_key():
 def test_keys_of_another_shape_or_type_are_refused(keys):
     with pytest.raises(ValueError, match="int64 of shape"):
         uniform(keys, 4)
+
+
+def step(*numbers):
+    """What a step draws from each global state."""
+    seed_step(*numbers)
+    return random.random(), *np.random.rand(2).tolist(), *torch.rand(2).tolist()
+
+
+def test_a_step_draws_what_its_seed_rank_and_iteration_say():
+    torch.manual_seed(0)
+    first = step(3, 1, 5)
+    for other in ((3, 1, 6), (3, 0, 5), (4, 1, 5), (3, 5, 1)):
+        assert not set(step(*other)) & set(first)
+    assert step(3, 1, 5) == first
+
+
+def test_a_step_and_a_sample_do_not_draw_alike():
+    with seeded(SampleKey(3, 1, 5)):
+        sample = random.random(), *np.random.rand(2).tolist(), *torch.rand(2).tolist()
+    assert not set(sample) & set(step(3, 1, 5))
+
+
+def test_neighbouring_steps_are_independent():
+    drawn = np.array([step(0, 0, iteration) for iteration in range(400)])
+    assert abs(drawn.mean() - 0.5) < 0.03
+    for column in drawn.T:
+        assert abs(np.corrcoef(column[1:], column[:-1])[0, 1]) < 0.2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_step_seeds_the_gpu_too():
+    seed_step(1, 0, 9)
+    first = torch.rand(8, device="cuda")
+    seed_step(1, 0, 9)
+    assert torch.equal(torch.rand(8, device="cuda"), first)
 
 
 @pytest.mark.gpu

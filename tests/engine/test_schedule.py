@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -206,3 +207,17 @@ def test_in_mmengines_iteration_loop(tmp_path):
     scheduler = dict(type="WarmupCosine", warmup=4, min_lr=0.01, by_epoch=False)
     rates = train(tmp_path, dict(by_epoch=False, max_iters=20), scheduler)
     assert rates == [warmup_cosine(step, 0.3, 4, 20, 0.01) for step in range(20)]
+
+
+def test_a_warm_up_can_start_above_zero():
+    # MaskFeat's rates per 256 images (slowfast/utils/lr_policy.py): from 1e-6 to 2e-4 in 30 epochs, to 1e-6 in 300.
+    optimizer = optimizer_of([dict(lr=2e-4), dict(lr=1e-4, lr_scale=0.5)])
+    schedule = WarmupCosine(optimizer, warmup=30, start_lr=1e-6, min_lr=1e-6, epochs=300, epoch_length=4)
+    rates = rates_of(optimizer, schedule, 1200)
+    for step in (0, 1, 77, 119, 120, 121, 700, 1199):
+        epoch = step / 4
+        if epoch < 30:
+            expected = 1e-6 + epoch * (2e-4 - 1e-6) / 30
+        else:
+            expected = 1e-6 + (2e-4 - 1e-6) * (math.cos(math.pi * (epoch - 30) / 270) + 1) / 2
+        assert rates[step] == pytest.approx([expected, expected / 2], rel=1e-12)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mimeval.backbones import TapPyramid, VisionTransformer
+from mimeval.checkpoints.load import load_backbone
 from tests.golden import golden
 
 TAPS = (1, 3, 5, 7)
@@ -83,3 +84,26 @@ def test_windows_that_do_not_fit_are_padded_as_in_vitdet(model):
     with torch.no_grad():
         levels = model["pyramid"](model["net"](torch.randn(1, 3, 40, 56)))
     assert [tuple(level.shape[-2:]) for level in levels] == [(20, 28), (10, 14), (5, 7), (2, 3)]
+
+
+def test_a_pre_trained_encoder_loads_strictly(tmp_path):
+    """Positions are resampled once, the tables start at zero, and class token and final norm are left, each declared."""
+    arch = dict(embed_dim=32, depth=4, num_heads=4)
+    pretrained = VisionTransformer(arch, img_size=32, patch_size=8)
+    torch.save({"model": pretrained.state_dict()}, tmp_path / "mae.pth")
+    net = VisionTransformer(
+        arch,
+        img_size=64,
+        patch_size=8,
+        out_type="maps",
+        taps=(1, 3),
+        pos_trainable=True,
+        rel_pos="window_bias",
+        window_size=4,
+        global_blocks=(1, 3),
+    )
+    report = load_backbone(net, tmp_path / "mae.pth")
+    assert sorted(report.fresh) == ["rel_pos_bias.global_table", "rel_pos_bias.window_table"]
+    assert report.transformations == ["pos_embed resampled 4x4 -> 8x8 bicubic"]
+    assert sorted(report.left_over) == ["cls_token", "norm.bias", "norm.weight"] and not report.waived
+    assert torch.equal(net.blocks[3].attn.qkv.weight, pretrained.blocks[3].attn.qkv.weight)

@@ -45,7 +45,9 @@ class FiniteHook(Hook):
         if not all(map(math.isfinite, losses.values())):
             values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
             # Averaged over processes, so that all of them are here; the files of one that has finite losses are not at fault.
-            own = [float(torch.as_tensor(value).detach()) for name, value in runner.own_outputs.items() if name in losses]
+            own = [
+                float(torch.as_tensor(value).detach()) for name, value in runner.own_outputs.items() if name in losses
+            ]
             files = [] if all(map(math.isfinite, own)) else _files(data_batch)
             raise UserError(_sentence(runner, runner.iter + 1, f"found {values}", files))
         norm = getattr(runner.optim_wrapper, "grad_norm", None)
@@ -61,7 +63,9 @@ class FiniteHook(Hook):
         """A checkpoint that cannot be gone on from is not written."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # Those of the checkpoint: a model that is spread over processes has only a part of each here.
-        wrong = [name for name, _ in model.named_parameters() if not torch.isfinite(checkpoint["state_dict"][name]).all()]
+        wrong = [
+            name for name, _ in model.named_parameters() if not torch.isfinite(checkpoint["state_dict"][name]).all()
+        ]
         if wrong:
             names = f"{wrong[0]} and {len(wrong) - 1} more" if len(wrong) > 1 else wrong[0]
             found = f"found a parameter that is not, {names}, and wrote no checkpoint"

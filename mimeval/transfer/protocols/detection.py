@@ -14,7 +14,7 @@ from mimeval.transfer.pictures import save_detections
 from mimeval.transfer.protocols.base import Outcome, train_and_evaluate
 
 METRIC = "box AP"
-VERSION = 1
+VERSION = 2
 
 
 def run(cfg: Config, prefix: str) -> Outcome:

@@ -10,7 +10,7 @@ from mimeval.transfer.pictures import save_label_maps
 from mimeval.transfer.protocols.base import Outcome, train_and_evaluate
 
 METRIC = "mIoU"
-VERSION = 1
+VERSION = 2
 
 
 def run(cfg: Config, prefix: str) -> Outcome:

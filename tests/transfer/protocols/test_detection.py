@@ -1,6 +1,7 @@
 """Detection for real on the demo set: with masks, and as Faster R-CNN on annotations that have boxes only."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 from mimeval.cli.main import main
+from mimeval.datasets.layouts import inner_config, loads_masks
 from mimeval.engine.config import load_config
+from mimeval.engine.runner import RUN_KEYS
 from mimeval.errors import UserError
 from mimeval.registry import MODELS
 from mimeval.transfer import results
@@ -125,3 +128,18 @@ def test_a_batch_that_jitter_left_without_objects(polygons):
     loss.backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without
+
+
+def test_the_lines_in_the_docs(tmp_path):
+    """docs/protocols.md, "Boxes only": read as a config, it reads no masks, predicts none and measures none."""
+    root = Path(__file__).parents[3]
+    text = re.search(r"### Boxes only.*?```python\n(.*?)```", (root / "docs/protocols.md").read_text(), re.DOTALL)[1]
+    base = root / "configs/transfer/maskrcnn_vitdet_vitb.py"
+    file = tmp_path / "boxes.py"
+    file.write_text(text.replace('"maskrcnn_vitdet_vitb.py"', f'"{base}"'))
+    cfg = load_config(file, known_keys=RUN_KEYS | {"protocol"})
+    check_masks(cfg)
+    assert not any(loads_masks(inner_config(cfg[loader].dataset)) for loader in ("train_dataloader", "val_dataloader"))
+    with DefaultScope.overwrite_default_scope("mimeval"), torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    assert not model.roi_head.with_mask and not any("mask" in name for name, _ in model.named_parameters())

@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from mimeval.errors import UserError
-from mimeval.transfer.report import write, write_report
+from mimeval.transfer.report import write_report
 from tests.transfer.report.folders import record, results
 
 
