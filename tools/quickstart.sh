@@ -19,5 +19,5 @@ export OMP_NUM_THREADS=1
 cat <<END
 
 Your own checkpoint, on your own data (imagenet/, coco/ and ade20k/ below DATA):
-  $mimeval transfer YOUR_CHECKPOINT.pth --suite configs/suites/vitb.py --data DATA --out work_dirs/mine
+  $mimeval transfer YOUR_CHECKPOINT.pth --suite configs/suites/standard.py --data DATA --out work_dirs/mine
 END

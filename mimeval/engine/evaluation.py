@@ -151,7 +151,8 @@ def averaged(outputs: dict[str, Any]) -> dict[str, Any]:
     _, world_size = get_dist_info()
     if world_size == 1 or not names:
         return outputs
-    joined = torch.stack([outputs[name].detach().float() for name in names])
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    joined = torch.stack([outputs[name].detach().to(device, torch.float32) for name in names])
     dist.all_reduce(joined)
     joined /= world_size
     return {**outputs, **dict(zip(names, joined, strict=True))}

@@ -94,10 +94,11 @@ class StrictRunner(ParallelRunner):
     def build_train_loop(self, loop: Any) -> Any:
         """One of mimeval's loops in place of mmengine's of the same name; a fault is the config's."""
         if isinstance(loop, dict):
-            settings = dict(loop)
-            by_epoch = settings.pop("by_epoch", True)
-            name = settings.get("type", "EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop")
-            loop = settings | dict(type=f"mimeval.{name}" if name in LOOPS.module_dict else name)
+            loop = dict(loop)
+            if "type" not in loop:
+                loop["type"] = "EpochBasedTrainLoop" if loop.pop("by_epoch", True) else "IterBasedTrainLoop"
+            if loop["type"] in LOOPS.module_dict:
+                loop["type"] = f"mimeval.{loop['type']}"
         with blame_config(self.source):
             built = super().build_train_loop(loop)
         self._check_classes(built.dataloader)

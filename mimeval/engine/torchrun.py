@@ -27,10 +27,12 @@ DEFAULT_PORT = 29500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: that of the first process that failed (1 if it was killed), 2 the user can put it right."""
+    """Exit codes: that of the first process that failed (1 if it was killed), 2 the user can put it right, 130 and 143 stopped."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # What torchrun logs about a failed process is a screen of Python that hides the process's own sentence.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         settings, environment = torchrun_settings(arguments)

@@ -19,11 +19,12 @@ from mimeval.datasets.damaged import damaged_files
 from mimeval.engine import provenance
 from mimeval.engine.collective import by_first
 from mimeval.engine.environment import setup_environment, usable_cores
+from mimeval.engine.hooks.leave import agreed
 from mimeval.engine.live import LiveLine
 from mimeval.engine.outputs import WorkDir, checkpoint_names, latest_checkpoint, train_seconds
 from mimeval.engine.strict_runner import undone_on_fault
 from mimeval.errors import UserError
-from mimeval.signals import Stopped, at_once, handle_in_worker
+from mimeval.signals import Stopped, at_once, handle_in_worker, wished
 from mimeval.transfer import results
 from mimeval.transfer.checks import check_checkpoints, check_data
 from mimeval.transfer.plan import Job, Request, plan, resolve_rows
@@ -147,6 +148,9 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
     Raises:
         Stopped: a signal asked for it; what was trained is saved.
     """
+    # It may have come too late for the task before, and to one process only.
+    if wish := agreed(wished()):
+        raise Stopped(wish)
     folder = out / job.artifacts
     identity = json.dumps([str(part) for part in job.key])
     cfg = Config(job.cfg._cfg_dict.to_dict(), filename=job.cfg.filename)
@@ -167,7 +171,7 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
             with at_once():
                 outcome = module.run(cfg, prefix)
         except Stopped as stop:
-            if stop.words:
+            if stop.words and is_main_process():
                 LiveLine(prefix=prefix).note(stop.words)
             raise
     wall_s = earlier_s + time.monotonic() - start

@@ -19,6 +19,7 @@ from mimeval.cli.main import main
 from mimeval.datasets.demo import DemoSpec, generate
 from mimeval.engine.config import load_config
 from mimeval.engine.environment import setup_environment
+from mimeval.pretrain.tokenizers import write_tokenizer
 from mimeval.registry import MODELS
 
 DEMO = "configs/demo/emae_demo.py"
@@ -164,6 +165,20 @@ def test_resuming_and_testing_from_a_wrong_checkpoint(name, files, data, tmp_pat
         ),
         (["bench", "step", DEMO, "--batch", "0"], "--batch"),
         (["bench", "step", DEMO, "--precision", "fp8"], "not fp8"),
+        (["tokenize", "fit", "configs/tokenizers/pixel.py"], "arguments are required: --out"),
+        (["tokenize", "fit", "configs/tokenizers/pixel.py", "--out", "x.pth"], "x.pth: expected a file that ends in"),
+        (["tokenize", "fit", "configs/tokenizers/pixel.py", "--out", "good.pth/x.safetensors"], "folder that can be"),
+        (["tokenize", "fit", "configs/mae_vitb.py", "--out", "x.safetensors"], "is no key of a run and not read"),
+        (
+            ["analyze", "tcas", "good.pth", "."],
+            "good.pth: expected a file that `mimeval tokenize fit` wrote, found another",
+        ),
+        (
+            ["analyze", "tcas", "gone.safetensors", "."],
+            "gone.safetensors: expected a file that `mimeval tokenize fit` wrote",
+        ),
+        (["analyze", "tcas", "good.pth", ".", "--bootstrap", "1"], "--bootstrap 1: expected 0 or at least 2"),
+        (["analyze", "tcas", "good.pth", ".", "--images", "0"], "--images: expected an integer from 1 on"),
         (["report", "nowhere"], "nowhere: expected the folder"),
         (["report", "."], "has no results to report"),
         (
@@ -256,6 +271,52 @@ def test_what_only_the_first_step_finds_out(option, says, data, tmp_path, capsys
     out = tmp_path / "out"
     command = ["train", DEMO, "--data", data, "--work-dir", out, "--cfg-options", *SHRUNK, option]
     fails(capsys, out, command, says, progress=True)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Path:
+    """Files of centres for patches of 4 px: `good`, and `hollow` with an empty one."""
+    folder = tmp_path_factory.mktemp("tokens")
+    config = load_config("demo/clustermim_demo").model.targets[0].tokenizer.to_dict()
+    for name, first_count in (("good", 1), ("hollow", 0)):
+        counts = torch.arange(first_count, 32 + first_count)
+        described = {"kind": "pixels", "patch_size": 4}
+        write_tokenizer(folder / f"{name}.safetensors", torch.randn(32, 48), counts, config, described, {})
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, option, says",
+    [
+        ("gone", "", "gone.safetensors: expected a file that `mimeval tokenize fit` wrote, found nothing; fit one"),
+        ("hollow", "", "found 1 of 32 centres empty (the first: 0); fit fewer, or set allow_empty=True"),
+        ("good", "tokenizer.num_centres=33", "expected 33 centres of 48 values as in the config, found 32 of 48"),
+        ("good", "tokenizer.distance=dot", "expected centres for distance dot as in the config, found some for"),
+        ("good", "tokenizer.vectors.patch_size=8", "8 x 8 cells, but targets.0 (ClusterTarget) has 4 x 4"),
+        ("good", "tokenizer.vectors.patch_size=5", "patches is 5 pixels, which does not divide the image of 32 x 32"),
+    ],
+)
+def test_tokens_that_do_not_fit(name, option, says, tokens, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = [f"model.targets.0.centres={tokens / name}.safetensors"] + [f"model.targets.0.{option}"] * bool(option)
+    command = ["train", "configs/demo/clustermim_demo.py", "--data", data, "--work-dir", out]
+    fails(capsys, out, [*command, "--cfg-options", *SHRUNK, *options], says, progress=True)
+
+
+@pytest.mark.parametrize(
+    "option, says",
+    [
+        ("tokenizer.num_centres=100000", "expected at least 100000 different patches in the first batch"),
+        ("tokenizer.num_centres=1", "num_centres must be at least 2, found 1"),
+        ("tokenizer.vectors.patch_size=5", "patches is 5 pixels, which does not divide the image of 32 x 32"),
+        ("tokenizer.distance=l2", "tokenizer.distance must be one of euclid, cosine, dot, found 'l2'"),
+        ("train_dataloader.dataset.dataset.folder=gone", "gone: expected a folder of images, found nothing"),
+    ],
+)
+def test_tokens_that_cannot_be_fitted(option, says, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["tokenize", "fit", "demo/tokens_demo", "--data", data, "--out", out / "x.safetensors", "--cfg-options"]
+    fails(capsys, out, [*command, option], says, progress=True)
 
 
 def first(root: Path, pattern: str) -> Path:

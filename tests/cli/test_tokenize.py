@@ -71,6 +71,14 @@ def test_from_images_to_a_checkpoint(tokenizer, data, tmp_path, capsys):
     assert checkpoint["state_dict"]["decoders.0.pred.weight"].shape == (8, 48)
     losses = [json.loads(line)["loss"] for line in next(out.glob("*/vis_data/scalars.json")).read_text().splitlines()]
     assert all(0 < loss < 10 for loss in losses)
+    # Other centres would give the classes another meaning.
+    other = tmp_path / "other.safetensors"
+    fit = ["tokenize", "fit", "demo/tokens_demo", "--out", other, "--data", data, "--seed", "1", "--cfg-options", *FIT]
+    assert main([str(argument) for argument in fit]) == 0
+    command[command.index("--cfg-options") :] = ["--resume", "--cfg-options", *TRAIN, "train_cfg.max_epochs=2"]
+    assert main([str(argument) for argument in [*command, f"model.targets.0.centres={other}"]]) == 2
+    assert f"targets.0 was trained with {tokenizer}" in capsys.readouterr().err
+    assert main([str(argument) for argument in [*command, centres]]) == 0
     # What transfers is the backbone: it converts to MAE's format as any other.
     capsys.readouterr()
     assert main(["convert", str(out), str(tmp_path / "mae.pth"), "--to", "mae"]) == 0

@@ -19,7 +19,7 @@ RUNNABLE = sorted(
 LABELS = ("published", "reproduced here", "reproduced there", "reproduced by", "not run")
 
 # Folders whose models are small on purpose, or are those of other configs.
-UNCOUNTED = ("demo/", "examples/", "bench/")
+UNCOUNTED = ("demo/", "examples/", "bench/", "tokenizers/")
 # Parameters in all, fixed position tables included. Pre-training and classification: counted on the official models. BEiT's
 # and SimMIM's ViT-B have 86,530,984; the 12 x 768 more here are key biases, which no softmax can tell from none.
 # Published: ViTDet-B 111 M, L 331 M, H 662 M (2203.16527); the older benchmark's ViT-B 118.67 M (MIMDet); UperNet with BEiT-B
@@ -27,8 +27,28 @@ UNCOUNTED = ("demo/", "examples/", "bench/")
 PARAMETERS = {
     "mae_vitb.py": 111_907_840,
     "mae_vitl.py": 329_541_888,
+    "mae_vits.py": 28_330_880,
+    "mae_vith.py": 657_074_508,
     "emae_vitb.py": 111_907_840,
     "emae_vitl.py": 329_541_888,
+    "emae_vith.py": 657_074_508,
+    "simmim_vitb.py": 86_256_720 + 12 * 768,
+    "simmim_swinb.py": 89_874_104,
+    "simmim_swinb_100ep.py": 89_874_104,
+    "simmim_swinl.py": 199_881_204,
+    # MAE's encoder, a mask token, and a linear layer to 2 x 2 cells of 9 bins of 3 colours.
+    "maskfeat_vitb.py": 85_798_656 + 768 + 769 * 108,
+    # MAE's with a class for each centre in place of 768 pixels; the tokenizer is no part of the model.
+    "clustermim_pixel_vitb.py": 111_907_840 + 513 * (50 - 768),
+    "clustermim_pixel_vits.py": 28_330_880 + 257 * (50 - 768),
+    "clustermim_feature_vitb.py": 111_907_840 + 513 * (1000 - 768),
+    "clustermim_feature_vits.py": 28_330_880 + 257 * (1000 - 768),
+    # Trainable parameters as counted on the official models, and fixed tables, in which Swin's have a class row more here.
+    "localmim_vitb.py": 89_916_140 + 353_024,
+    "localmim_vitl.py": 307_651_480 + 403_456,
+    "localmim_swinb.py": 87_761_872 + 88_256,
+    "localmim_swinl.py": 196_450_028 + 88_256,
+    "localmim_pixel_swinb.py": 88_641_592 + 88_256,
     "transfer/knn_vitb.py": 85_798_656,
     "transfer/knn_vitl.py": 303_301_632,
     "transfer/linear_vitb.py": 86_567_656,

@@ -14,8 +14,25 @@ from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
 CONFIGS = [
     "mae_vitb",
     "mae_vitl",
+    "mae_vits",
+    "mae_vith",
     "emae_vitb",
     "emae_vitl",
+    "emae_vith",
+    "simmim_vitb",
+    "simmim_swinb",
+    "simmim_swinb_100ep",
+    "simmim_swinl",
+    "maskfeat_vitb",
+    "clustermim_pixel_vitb",
+    "clustermim_pixel_vits",
+    "clustermim_feature_vitb",
+    "clustermim_feature_vits",
+    "localmim_vitb",
+    "localmim_vitl",
+    "localmim_swinb",
+    "localmim_swinl",
+    "localmim_pixel_swinb",
     "transfer/linear_vitb",
     "transfer/finetune_vitb",
     "transfer/finetune_vith",
@@ -72,6 +89,26 @@ def fit_dense(model: Any, pipeline: list) -> None:
                     transform.crop_size = (24, 40)
 
 
+def fit_pretraining(config: Config) -> None:
+    """Images, masks and targets of a pre-training config that fit each other on small images."""
+    model = config.model
+    for target in model.targets:
+        if target.get("patch_size") == 14:
+            target.patch_size = 16
+        if "centres" in target:
+            target.centres = None
+            if "backbone" in target.tokenizer.vectors:
+                target.tokenizer.vectors.backbone.arch = dict(embed_dim=24, depth=2, num_heads=2)
+    if model.masking.type == "BlockMasking":
+        model.masking.update(patches=6, min_patches=2)
+    if "depths" in model.backbone.arch or "encoding" in model:
+        # A grid of at least 2 x 2 cells of 32 pixels.
+        model.backbone.img_size = 64
+        for step in config.train_dataloader.dataset.dataset.pipeline:
+            if step.type == "RandomResizedCrop":
+                step.size = 64
+
+
 def shrink(config: Config) -> Config:
     """The config with a narrow backbone of the same depth, small images, and the demo set in place of the real ones."""
     depth = {"large": 24, "huge": 32}.get(config.model.backbone.get("arch"), 12)
@@ -85,6 +122,8 @@ def shrink(config: Config) -> Config:
     if backbone.type.endswith("SwinTransformer"):
         backbone.pop("arch")
         backbone.update(arch=dict(embed_dim=8, depths=(2, 2, 6, 2), num_heads=(1, 2, 2, 2)), img_size=32)
+    if small.model.get("type") == "MaskedImageModel":
+        fit_pretraining(small)
     if small.model.get("type") == "ImageClassifier":
         small.model.head.in_channels = 64 if "depths" in backbone.arch else 24
     if "neck" in small.model or "decode_head" in small.model:

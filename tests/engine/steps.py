@@ -12,7 +12,14 @@ from mmengine.hooks import Hook
 from torch.distributed.tensor import DTensor
 
 from mimeval.engine.config import load_config
+from mimeval.engine.environment import setup_environment
 from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
+
+# Once here, and not in every process that a test forks.
+setup_environment()
+import mmpretrain.datasets  # noqa: E402
+import mmpretrain.evaluation  # noqa: E402
+import mmpretrain.models  # noqa: E402, F401
 
 TINY = {"embed_dim": 16, "depth": 2, "num_heads": 2}
 CLASSIFIER = (f"model.backbone.arch={TINY}", "model.head.in_channels=16", "val_dataloader.batch_size=4")
@@ -57,7 +64,7 @@ def array(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().numpy().copy()
 
 
-def trained(cfg: Config) -> dict[str, Any]:
+def trained(cfg: Config, with_gradients: bool = True) -> dict[str, Any]:
     """losses of every step, gradients of every update as the optimiser sees them, weights at the end; all by name."""
     runner = build_runner(cfg)
     notes, gradients = Notes(), []
@@ -73,7 +80,7 @@ def trained(cfg: Config) -> dict[str, Any]:
             parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             gradients.append({names[parameter]: array(parameter.grad) for parameter in parameters})
 
-        if not getattr(wrapper, "noted", False):
+        if with_gradients and not getattr(wrapper, "noted", False):
             wrapper.optimizer.register_step_pre_hook(note)
             wrapper.noted = True
         return wrapper

@@ -13,7 +13,7 @@ import torch
 from mmengine.visualization import LocalVisBackend
 
 from mimeval.checkpoints.state import read_file
-from mimeval.engine import strict_runner
+from mimeval.engine import precision, strict_runner
 from mimeval.engine.config import load_config
 from mimeval.engine.outputs import latest_checkpoint
 from mimeval.engine.runner import RUN_KEYS, build_runner, prepare
@@ -109,6 +109,19 @@ def test_averaged_weights_go_on_exactly(start, tmp_path, kind):
     for runner, average in zip((rest, last), averages[1:], strict=True):
         assert torch.equal(runner.model.layer.weight, whole.model.layer.weight)
         assert all(torch.equal(average[name], value) for name, value in averages[0].items())
+
+
+def test_loss_scaling_goes_on_exactly(start, tmp_path, monkeypatch):
+    # The CPU has a scaler, though no user gets it there.
+    monkeypatch.setattr(precision, "_check", lambda device, name: None)
+    settings = ["+model.dropout=0.5", "train_dataloader.batch_size=2", "+optim_wrapper.precision=fp16"]
+    whole = start(*settings, hook(by_epoch=False, interval=3, max_keep_ckpts=-1), work_dir="whole")
+    whole.train()
+    rest = start(*settings, work_dir="rest", resume=str(tmp_path / "whole" / "iter_3.pth"))
+    rest.train()
+    assert torch.equal(rest.model.layer.weight, whole.model.layer.weight)
+    state = rest.optim_wrapper.scaler.state_dict()
+    assert state == whole.optim_wrapper.scaler.state_dict() and state["_growth_tracker"] == 10
 
 
 def test_a_log_that_finds_the_disk_full_is_a_sentence(start, monkeypatch):

@@ -94,7 +94,9 @@ def test_processes_that_find_different_checkpoints_do_not_begin(saved, start):
 
     def work():
         resume = file(10) if torch.distributed.get_rank() else None
-        with pytest.raises(UserError, match="found iteration 0 on rank 0, iteration 10 on rank 1; put the work dir where"):
+        with pytest.raises(
+            UserError, match="found iteration 0 on rank 0, iteration 10 on rank 1; put the work dir where"
+        ):
             start(*EPOCHS, batch(1), work_dir="two", resume=resume, launcher="pytorch").train()
         return True
 

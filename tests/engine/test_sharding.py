@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.models.vision_transformer import Block
+from torch import nn
 
 from mimeval.checkpoints.state import read_file
 from mimeval.datasets.demo import DemoSpec, generate
 from mimeval.engine.runner import as_test, build_runner
+from mimeval.engine.sharding import shard
 from mimeval.errors import UserError
 from tests.engine.ranks import in_ranks
 from tests.engine.steps import configure, difference, trained
@@ -20,18 +23,21 @@ def data(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "demo", DemoSpec(train=40, val=30, seed=1))
 
 
-def run(name, data, folder, options, **choices):
+def run(name, data, folder, options, with_gradients=False, **choices):
     """What both of two processes noted."""
     options = (*options, "train_dataloader.batch_size=4")
-    return in_ranks(lambda: trained(configure(name, data, folder, options, launcher="pytorch", **choices)))
+    return in_ranks(
+        lambda: trained(configure(name, data, folder, options, launcher="pytorch", **choices), with_gradients)
+    )
 
 
-@pytest.mark.parametrize("fsdp", ["{'reshard_after_forward':False}", "{'reshard_after_forward':True}"])
-@pytest.mark.parametrize("name", ["emae", "finetune"])
+@pytest.mark.parametrize(
+    "name, fsdp", [("emae", "{'reshard_after_forward':False}"), ("finetune", "{'reshard_after_forward':True}")]
+)
 def test_a_spread_model_trains_as_a_copied_one(name, fsdp, data, tmp_path):
     options = (*CLIPPED, "train_cfg.max_epochs=1", "+optim_wrapper.accumulative_counts=2")
-    copied, _ = run(name, data, tmp_path / "ddp", options)
-    spread, other = run(name, data, tmp_path / "fsdp", (*options, f"+fsdp={fsdp}"))
+    copied, _ = run(name, data, tmp_path / "ddp", options, with_gradients=True)
+    spread, other = run(name, data, tmp_path / "fsdp", (*options, f"+fsdp={fsdp}"), with_gradients=True)
     assert difference(spread, other) == 0 and max(copied["norms"]) > 0.2
     found = {part: difference(copied[part], spread[part]) for part in copied}
     print(name, fsdp, {part: f"{value:.1e}" for part, value in found.items()})
@@ -104,6 +110,14 @@ def test_what_does_not_go_with_it(options, says, data, tmp_path):
             build_runner(configure("finetune", data, tmp_path / "run", options, launcher="pytorch"))
 
     in_ranks(work)
+
+
+def test_an_encoding_that_takes_blocks_apart_is_refused():
+    model = nn.Module()
+    model.backbone, model.encoding = nn.Sequential(Block(8, 2)), nn.Module()
+    model.encoding.takes_blocks_apart = True
+    with pytest.raises(UserError, match="fsdp: expected an encoding that runs whole blocks"):
+        shard(model, {})
 
 
 def test_pictures_are_drawn_with_the_help_of_all(data, tmp_path):

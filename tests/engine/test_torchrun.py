@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from mimeval.checkpoints.state import read_file
+from mimeval.cli.main import main
 from mimeval.engine import torchrun
 from mimeval.engine.torchrun import torchrun_settings
 from mimeval.errors import UserError
+from tests.cli.test_train import EVALUATION
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIABLES = ("NNODES", "NODE_RANK", "MASTER_ADDR", "PORT", "OMP_NUM_THREADS")
@@ -111,7 +113,7 @@ def test_usage_is_a_line():
         assert run.communicate(timeout=20)[1].startswith("usage: ") and run.returncode == 2
 
 
-def test_two_machines_train_and_evaluate(config_file, data_root, tmp_path):
+def test_two_machines_train_and_three_processes_evaluate(config_file, data_root, tmp_path, capsys):
     """Two launchers with a process each, as on two hosts."""
     options = [
         "--data",
@@ -126,7 +128,15 @@ def test_two_machines_train_and_evaluate(config_file, data_root, tmp_path):
     (_, second), (_, first) = (node.communicate(timeout=200) for node in nodes)
     assert [node.returncode for node in nodes] == [0, 0], first + second
     assert "batch 4 = 2 x 2 processes x 1 accumulated" in first and second == ""
-    assert read_file(tmp_path / "run" / "epoch_2.pth")["message_hub"]["runtime_info"]["images_seen"] == 16
+    checkpoint = tmp_path / "run" / "epoch_2.pth"
+    assert read_file(checkpoint)["message_hub"]["runtime_info"]["images_seen"] == 16
+
+    (tmp_path / "evaluation.py").write_text(EVALUATION.replace("batch_size=5", "batch_size=3"))
+    test = [str(tmp_path / "evaluation.py"), str(checkpoint)]
+    more = ["--data", str(data_root), "--work-dir", str(tmp_path / "test"), "--json"]
+    out, err = launch("dist_test.sh", *test, "3", *more).communicate(timeout=200)
+    assert main(["test", *test, *more]) == 0
+    assert out == capsys.readouterr().out and "colour_error" in out, err
 
 
 def test_an_error_of_all_processes_is_said_once(config_file, data_root, tmp_path):

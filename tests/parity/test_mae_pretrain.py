@@ -59,7 +59,7 @@ def assert_close(ours, theirs):
 
 def test_mask_latent_prediction_target_and_losses(arrays):
     model = load(build(), arrays)
-    masks = model.masking.from_noise(arrays["in/noise"])
+    masks = model.masking.from_noise(arrays["in/noise"], (4, 4))
     assert torch.equal(masks.mask[:, 0], arrays["out/mask"])
     assert_close(model.encode(arrays["in/images"], masks)[0], arrays["out/latent"])
     assert_close(model.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/pred"])
@@ -73,7 +73,7 @@ def test_mask_latent_prediction_target_and_losses(arrays):
 
 def test_every_gradient(arrays):
     model = load(build(), arrays)
-    masks = model.masking.from_noise(arrays["in/noise"])
+    masks = model.masking.from_noise(arrays["in/noise"], (4, 4))
     model.losses_of(arrays["in/images"], masks)["loss_reconstruction"].backward()
     expected = {our_name(key[len("grad/") :]): value for key, value in arrays.items() if key.startswith("grad/")}
     trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -85,7 +85,7 @@ def test_every_gradient(arrays):
 
 def test_low_contrast_pins_the_epsilon_of_the_target(arrays):
     model = load(build(), arrays)
-    masks = model.masking.from_noise(arrays["in/noise"])
+    masks = model.masking.from_noise(arrays["in/noise"], (4, 4))
     images = (
         arrays["lowcontrast/in/images"] if "lowcontrast/in/images" in arrays else arrays["in/images"] * 2**-7 + 0.25
     )
@@ -96,7 +96,7 @@ def test_low_contrast_pins_the_epsilon_of_the_target(arrays):
 def test_one_part_of_emae_is_mae_on_the_same_mask(arrays):
     """Each of EMAE's K parts costs what MAE costs under that part's mask; the sum weighs hidden patches equally."""
     parallel = load(build(masking=dict(type="mimeval.ParallelMasking", parts=4)), arrays)
-    masks = parallel.masking.from_noise(arrays["in/noise"])
+    masks = parallel.masking.from_noise(arrays["in/noise"], (4, 4))
     # The first part shows the patches of least noise: exactly MAE's mask.
     assert torch.equal(masks.mask[:, 0], arrays["out/mask"])
     assert_close(parallel.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/pred"])
@@ -105,7 +105,7 @@ def test_one_part_of_emae_is_mae_on_the_same_mask(arrays):
     parts = []
     for k in range(4):
         order = torch.cat([masks.ids_keep[:, k], *(masks.ids_keep[:, j] for j in range(4) if j != k)], dim=1)
-        alone = single.masking.from_noise(order.argsort(1).float())
+        alone = single.masking.from_noise(order.argsort(1).float(), (4, 4))
         assert torch.equal(alone.mask[:, 0], masks.mask[:, k])
         parts.append(single.losses_of(arrays["in/images"], alone)["loss_reconstruction"])
     assert_close(whole, torch.stack(parts).mean())

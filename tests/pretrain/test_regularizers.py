@@ -11,7 +11,7 @@ from mimeval.pretrain.regularizers import SelfConsistency
 @pytest.fixture
 def batch():
     torch.manual_seed(0)
-    masks = ParallelMasking(4)(torch.tensor([[0, 0, 0], [0, 0, 1]]), 16)
+    masks = ParallelMasking(4)(torch.tensor([[0, 0, 0], [0, 0, 1]]), (4, 4))
     return torch.randn(2, 4, 16, 5, dtype=torch.float64, requires_grad=True), masks.mask.double()
 
 
@@ -85,3 +85,28 @@ def test_two_parts_have_nothing_in_common():
 def test_an_unknown_normaliser_is_refused():
     with pytest.raises(UserError, match="'overlap' or 'all'"):
         SelfConsistency(normaliser="mean")
+
+
+def test_of_logits_it_is_the_distance_of_probabilities(batch):
+    prediction, mask = batch
+    p = prediction.float().softmax(-1)
+    pairs = [
+        (0.5 * (p[:, i] - p[:, j]).abs().sum(-1) * mask[:, i] * mask[:, j]).sum() / (mask[:, i] * mask[:, j]).sum()
+        for i, j in combinations(range(4), 2)
+    ]
+    ours = SelfConsistency(of="probabilities")(prediction, mask)
+    torch.testing.assert_close(ours.double(), 2 * torch.stack(pairs).mean().double())
+    shifted = prediction + torch.randn(2, 4, 16, 1, dtype=torch.float64)
+    torch.testing.assert_close(SelfConsistency(of="probabilities")(shifted, mask), ours)
+
+
+@pytest.mark.parametrize(("of", "discrete"), [("values", True), ("probabilities", False)])
+def test_classes_are_compared_by_probabilities_and_values_by_themselves(of, discrete):
+    with pytest.raises(UserError, match=f"of is '{of}'.*set of='(?!{of})"):
+        SelfConsistency(of=of).check(4, discrete)
+    SelfConsistency(of=of).check(4, not discrete)
+
+
+def test_an_unknown_space_is_refused():
+    with pytest.raises(UserError, match="'values' or 'probabilities', not 'logits'"):
+        SelfConsistency(of="logits")

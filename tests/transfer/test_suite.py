@@ -136,6 +136,14 @@ def test_a_training_that_diverges_leaves_no_record(tmp_path, data, capsys):
     assert results.read(tmp_path / "out") == []
 
 
+def test_a_probe_on_cached_features_that_diverges_leaves_no_record(tmp_path, data, capsys):
+    options = ["linear.base_lr=1e38", "linear.train_dataloader.batch_size=10", "linear.param_scheduler.0.warmup=0"]
+    command = ["transfer", "--data", str(data), "--out", str(tmp_path / "out"), "--tasks", "linear", "--cfg-options"]
+    assert main([*command, *options]) == 2
+    assert "expected a finite loss, found nan in epoch" in capsys.readouterr().err
+    assert results.read(tmp_path / "out") == []
+
+
 def test_several_tasks_at_a_time_give_the_same_figures(tmp_path, data, checkpoint, capsys):
     options = ["--tasks", "knn,linear", "--no-random", "--cfg-options", *SHORT]
     command = ["transfer", str(checkpoint), "--data", str(data), *options]

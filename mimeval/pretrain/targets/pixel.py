@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mimeval.backbones.positions import Grid
+from mimeval.pretrain.targets.base import Target, whole_cells
 from mimeval.registry import MODELS
 
 EPS = 1e-6
@@ -17,7 +19,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     return blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
 
 
-def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tensor:
+def unpatchify(patches: Tensor, patch_size: int, grid: Grid) -> Tensor:
     """The inverse of :func:`patchify`: [B, L, p * p * 3] -> [B, 3, H, W]."""
     rows, columns = grid
     blocks = patches.reshape(len(patches), rows, columns, patch_size, patch_size, -1).permute(0, 5, 1, 3, 2, 4)
@@ -25,11 +27,11 @@ def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tenso
 
 
 @MODELS.register_module()
-class PixelTarget(nn.Module):
+class PixelTarget(Target):
     """Pixels of each patch, normalised by the patch's own mean and unbiased variance (MAE, 2111.06377, section 4.1).
 
     Args:
-        patch_size: side p of a patch in pixels.
+        patch_size: side p of a patch in pixels; the encoder's, or another one for a level of another scale.
         norm_pix: normalise each patch; otherwise the ImageNet-normalised pixels as they are.
     """
 
@@ -37,10 +39,11 @@ class PixelTarget(nn.Module):
         super().__init__()
         self.patch_size = patch_size
         self.norm_pix = norm_pix
+        self.dim = patch_size**2 * 3
 
-    @property
-    def dim(self) -> int:
-        return self.patch_size**2 * 3
+    def grid(self, image_size: Grid) -> Grid:
+        """As in Target: one cell for each patch."""
+        return whole_cells(f"{type(self).__name__}.patch_size", self.patch_size, image_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """images [B, 3, H, W], ImageNet-normalised -> targets [B, L, dim]."""

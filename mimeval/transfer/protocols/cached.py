@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mimeval.engine.live import LiveLine
 from mimeval.engine.lr import resolve_lr
 from mimeval.engine.memory import peak_bytes, reset_peak
 from mimeval.engine.schedule import warmup_cosine
+from mimeval.errors import UserError
 from mimeval.registry import OPTIMIZERS
 from mimeval.transfer.pictures import save_classified
 from mimeval.transfer.protocols.base import Outcome, describe_features, describe_load
@@ -84,6 +86,11 @@ def _train(model: Any, data: Features, cfg: Config, line: LiveLine, curve: Path)
                 chosen = chosen.to(data.labels.device)
                 losses.append(_step(model, optimizer, data.features[chosen], data.labels[chosen]))
             loss = float(torch.stack(losses).mean())
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"config {cfg.filename}: expected a finite loss, found {loss:g} in epoch {epoch + 1}; lower base_lr or "
+                    "optim_wrapper.optimizer.lr"
+                )
             entry = {"loss": loss, "lr": lr, "epoch": epoch + 1, "step": (epoch + 1) * steps}
             stream.write(json.dumps(entry) + "\n")
             heartbeat.alive()
