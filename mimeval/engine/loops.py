@@ -119,6 +119,18 @@ def endless_from(loader: DataLoader, done: int) -> Iterator[Any]:
         done = 0
 
 
+def dismiss_workers(loop: Any) -> None:
+    """End the persistent workers of a loop, if it has any.
+
+    Left to the garbage collector, which takes the queues to the workers first, every worker is waited for in vain for 5 s.
+    """
+    loader: Any = getattr(loop, "dataloader", None)
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None:
+        iterator._shutdown_workers()
+        loader._iterator = None
+
+
 class _Rest:
     """A batch sampler that the first time leaves out `done` batches; of the same length as the whole."""
 

@@ -25,6 +25,7 @@ from mimeval.datasets import layouts
 from mimeval.engine import provenance
 from mimeval.engine.evaluation import BatchDealer
 from mimeval.engine.faults import blame_config
+from mimeval.engine.loops import dismiss_workers
 from mimeval.engine.outputs import WorkDir
 from mimeval.engine.parallel import ParallelRunner
 from mimeval.engine.position import go_to, position
@@ -280,7 +281,11 @@ class StrictRunner(ParallelRunner):
             if self._train_loop is None:
                 raise UserError(f"config {self.source}: expected train_cfg and train_dataloader to train, found none")
             with blame_config(self.source, lambda: not self.started), self._disk_space():
-                return super().train()
+                try:
+                    return super().train()
+                finally:
+                    for loop in (self._train_loop, self._val_loop):
+                        dismiss_workers(loop)
 
     @contextmanager
     def _disk_space(self) -> Iterator[None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import time
 
 import pytest
@@ -218,6 +220,17 @@ def test_endless_batches_go_on_anywhere(make):
     for done in (1, 5, 13):
         data, rest = batches(done)
         assert numbers(rest, 17 - done) == whole[done:] and data.loaded <= 2 * (18 - done)
+
+
+def test_no_worker_outlives_its_run(start):
+    for options in (SHORT, ITERATIONS):
+        runner = start(*options, "train_dataloader.num_workers=2", "+train_dataloader.persistent_workers=True")
+        runner.train()
+        assert runner.train_dataloader._iterator is None and not multiprocessing.active_children()
+        begin = time.monotonic()
+        del runner
+        gc.collect()
+        assert time.monotonic() - begin < 5, "workers are waited for in vain"
 
 
 def test_persistent_workers_get_whole_epochs_after_the_first_rest():
