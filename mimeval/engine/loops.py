@@ -28,7 +28,7 @@ class EpochBasedTrainLoop(mmengine.runner.EpochBasedTrainLoop):
 
     def __init__(self, runner: Any, dataloader: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
-        if getattr(self.dataloader.sampler, "infinite", False):
+        if getattr(getattr(self.dataloader.batch_sampler, "sampler", None), "infinite", False):
             raise UserError(
                 "train_dataloader.sampler: expected one that ends its epochs for EpochBasedTrainLoop, found infinite=True; "
                 "remove it, or train by iterations (train_cfg.type='IterBasedTrainLoop')"

@@ -20,8 +20,11 @@ SWITCHES = {
     "compile": (COMPILE,),
     "checkpointing": ("+model.backbone.grad_checkpointing=True",),
     "bf16": ("optim_wrapper.precision=bf16",),
-    "all": (COMPILE, "+model.backbone.grad_checkpointing=True", "optim_wrapper.precision=bf16"),
-    "all with fsdp": ("+fsdp=True", "+model.backbone.grad_checkpointing=True", "optim_wrapper.precision=bf16"),
+    "bf16, checkpointing and fsdp": (
+        "+fsdp=True",
+        "+model.backbone.grad_checkpointing=True",
+        "optim_wrapper.precision=bf16",
+    ),
 }
 
 
