@@ -7,6 +7,7 @@ with exit code 1. A process that ends with an error leaves its sentence for the 
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
 import re
@@ -38,6 +39,7 @@ def start(timeout_s: float) -> None:
     store = dist.PrefixStore(f"mimeval/{attempt}", tcp)
     _current = Heartbeat(store, dist.get_rank(), dist.get_world_size(), timeout_s)
     _current.start()
+    atexit.register(_current.rest)
 
 
 def stop() -> None:

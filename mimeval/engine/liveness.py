@@ -76,6 +76,13 @@ class Heartbeat:
         self.at("finished")
         self._end.set()
         self._publish()
+        self.rest()
+
+    def rest(self) -> None:
+        """Watch and write no more. Python aborts where it ends while a thread is inside of torch's store."""
+        self._end.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
 
     def at(self, phase: str, iteration: int | None = None) -> None:
         """The main thread has come to a phase. Every process calls it at the same points of the program."""

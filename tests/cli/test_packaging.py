@@ -95,22 +95,20 @@ def fake(folder: Path, name: str) -> Path:
 
 
 @CHECKOUT
-def test_dist_train_starts_torchrun(tmp_path):
-    environment = {**os.environ, "PYTHON": str(fake(tmp_path, "python")), "NNODES": "2", "NODE_RANK": "1"}
-    environment |= {"MASTER_ADDR": "host0", "PORT": "1234"}
-    command = [ROOT / "tools" / "dist_train.sh", "my config.py", "8", "--work-dir", "a b"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    words = done.stdout.splitlines()
-    assert words[:2] == ["-m", "torch.distributed.run"]
-    options = dict(zip(words[2:12:2], words[3:12:2], strict=True))
-    assert options == {
-        "--nnodes": "2",
-        "--node_rank": "1",
-        "--master_addr": "host0",
-        "--master_port": "1234",
-        "--nproc_per_node": "8",
-    }
-    assert words[12:] == "-m|mimeval|train|my config.py|--launcher|pytorch|--work-dir|a b".split("|")
+@pytest.mark.parametrize(
+    "tool, given, wanted",
+    [
+        ("dist_train", ["my config.py", "8", "--work-dir", "a b"], ["8", "train", "my config.py", "--work-dir", "a b"]),
+        ("dist_test", ["my config.py", "a.pth", "8", "--json"], ["8", "test", "my config.py", "a.pth", "--json"]),
+        ("dist_transfer", ["8", "a.pth", "--out", "a b"], ["8", "transfer", "a.pth", "--out", "a b"]),
+    ],
+)
+def test_launchers_start_torchrun(tool, given, wanted, tmp_path):
+    environment = {**os.environ, "PYTHON": str(fake(tmp_path, "python"))}
+    done = subprocess.run(
+        [ROOT / "tools" / f"{tool}.sh", *given], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["-m", "mimeval.engine.torchrun", *wanted]
 
 
 @CHECKOUT
