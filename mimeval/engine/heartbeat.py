@@ -39,7 +39,7 @@ def start(timeout_s: float) -> None:
     store = dist.PrefixStore(f"mimeval/{attempt}", tcp)
     _current = Heartbeat(store, dist.get_rank(), dist.get_world_size(), timeout_s)
     _current.start()
-    atexit.register(_current.rest)
+    atexit.register(rest)
 
 
 def stop() -> None:
@@ -48,6 +48,12 @@ def stop() -> None:
     if _current is not None:
         _current.stop()
         _current = None
+
+
+def rest() -> None:
+    """End this process's watch, whatever became of it."""
+    if _current is not None:
+        _current.rest()
 
 
 @torch.compiler.disable

@@ -156,14 +156,18 @@ def test_it_is_nothing_to_a_process_alone():
 
 
 FAILING = """
-import sys, torch, torch.distributed as dist
+import traceback, torch, torch.distributed as dist
 from mimeval.engine.heartbeat import watched
-from mimeval.engine.launch import init_distributed
+from mimeval.engine.launch import end_process, init_distributed
 init_distributed("pytorch")
-with watched():
-    if dist.get_rank() == 1:
-        raise RuntimeError("out of memory")
-    dist.all_reduce(torch.ones(1))
+try:
+    with watched():
+        if dist.get_rank() == 1:
+            raise RuntimeError("out of memory")
+        dist.all_reduce(torch.ones(1))
+except RuntimeError:
+    traceback.print_exc()
+    end_process(1)
 """
 
 
