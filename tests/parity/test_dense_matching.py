@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torchvision.ops import box_iou
 
@@ -21,6 +22,13 @@ from mmdet.registry import TASK_UTILS  # noqa: E402
 
 NAME = "maskrcnn_vitdet_vitb"
 RATIOS, STRIDES = (0.5, 1.0, 2.0), (4, 8, 16, 32, 64)
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """Bare names are mmdet's, as they are inside the detector (configs say ``_scope_="mmdet"``)."""
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        yield
 
 
 def objects(seed: int, count: int, side: int = 256) -> torch.Tensor:
