@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mimeval.datasets.check_instances import check_instances
+from mimeval.datasets.check.instances import check_instances
 from mimeval.datasets.transforms import FORMATS, why_unreadable
 
 _ORIENTATION = 0x0112

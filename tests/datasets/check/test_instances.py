@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mimeval.datasets.check_instances import check_instances, uncompressed
+from mimeval.datasets.check.instances import check_instances, uncompressed
 
 SIZE = (30, 20)
 BOX = [2.0, 3.0, 10.0, 8.0]

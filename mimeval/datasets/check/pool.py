@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from mimeval.datasets.check_files import Finding, Result, Task, examine
+from mimeval.datasets.check.files import Finding, Result, Task, examine
 
 CHUNK = 32
 _AHEAD = 4  # chunks per process that wait or run; more would only hold their tasks and results in memory

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mimeval.datasets.check_files import Finding
+from mimeval.datasets.check.files import Finding
 from mimeval.datasets.images import EXTENSIONS
 
 # ILSVRC2012_val_00000001, ADE_train_00000001, COCO_val2014_000000000042: the split, then a number at the end.

@@ -1,7 +1,7 @@
 """A data folder looked at as a whole: every file decoded once, every annotation held against its image.
 
-`check` finds what is wrong; `mimeval data check` shows it. The layouts' own rules are in check_imagenet, check_coco and check_ade20k,
-what is said about a single file in check_files.
+`check` finds what is wrong; `mimeval data check` shows it. The layouts' own rules are in imagenet, coco and ade20k,
+what is said about a single file in files.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mimeval.datasets.check_ade20k import ADE20K
-from mimeval.datasets.check_coco import COCO
-from mimeval.datasets.check_files import Finding
-from mimeval.datasets.check_imagenet import ImageNet
-from mimeval.datasets.check_pool import spread
+from mimeval.datasets.check.ade20k import ADE20K
+from mimeval.datasets.check.coco import COCO
+from mimeval.datasets.check.files import Finding
+from mimeval.datasets.check.imagenet import ImageNet
+from mimeval.datasets.check.pool import spread
 from mimeval.datasets.paths import layout_root
 from mimeval.errors import UserError
 

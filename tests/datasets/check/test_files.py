@@ -1,4 +1,4 @@
-"""What one file shows, beyond what the planted folders of test_check have."""
+"""What one file shows, beyond what the planted folders of test_report have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from mimeval.datasets.check_files import Task, examine
+from mimeval.datasets.check.files import Task, examine
 from tests.datasets.planted import save
 
 

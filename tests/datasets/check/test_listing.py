@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimeval.datasets.check_listing import Contents, Place, misplaced_split, walk
+from mimeval.datasets.check.listing import Contents, Place, misplaced_split, walk
 
 
 @pytest.mark.parametrize(

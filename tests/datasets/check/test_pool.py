@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mimeval import signals
-from mimeval.datasets import check_pool
-from mimeval.datasets.check_files import Result, Task
+from mimeval.datasets.check import pool
+from mimeval.datasets.check.files import Result, Task
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the replaced function reaches workers by forking")
 
@@ -28,12 +28,12 @@ def tasks(count, drawn=None):
 @pytest.fixture
 def examine(monkeypatch):
     """Sets what workers do with a task."""
-    return lambda function: monkeypatch.setattr(check_pool, "examine", function)
+    return lambda function: monkeypatch.setattr(pool, "examine", function)
 
 
 def test_every_task_is_done_once(examine):
     examine(lambda task: Result(task.place, os.getpid(), []))
-    results = list(check_pool.spread(tasks(1000), 3))
+    results = list(pool.spread(tasks(1000), 3))
     assert sorted(result.place for result in results) == list(range(1000))
     assert len({result.digest for result in results}) > 1 and os.getpid() not in {result.digest for result in results}
 
@@ -41,7 +41,7 @@ def test_every_task_is_done_once(examine):
 def test_tasks_are_drawn_as_they_are_needed(examine):
     examine(lambda task: Result(task.place, None, []))
     drawn = []
-    results = check_pool.spread(tasks(100_000, drawn), 2)
+    results = pool.spread(tasks(100_000, drawn), 2)
     for _ in range(10):
         next(results)
     assert len(drawn) < 2000
@@ -56,7 +56,7 @@ def test_a_task_that_kills_its_process_is_named_and_the_others_are_done(examine)
         return Result(task.place, task.place, [])
 
     examine(deadly)
-    results = {result.place: result for result in check_pool.spread(tasks(1000), 2)}
+    results = {result.place: result for result in pool.spread(tasks(1000), 2)}
     assert sorted(results) == list(range(1000))
     killed = [place for place, result in results.items() if result.findings]
     assert sorted(killed) == [40, 41, 700]
@@ -64,7 +64,7 @@ def test_a_task_that_kills_its_process_is_named_and_the_others_are_done(examine)
 
 
 def test_no_tasks():
-    assert list(check_pool.spread([], 2)) == []
+    assert list(pool.spread([], 2)) == []
 
 
 def pid_later(task):
@@ -88,7 +88,7 @@ def test_no_process_stays_behind(signum, examine):
 
     def work():
         with signals.handled():  # as the command line: the workers are forks of a process with its own handlers
-            for result in check_pool.spread(tasks(100_000), 2):
+            for result in pool.spread(tasks(100_000), 2):
                 queue.put(result.digest)
 
     parent = context.Process(target=work)

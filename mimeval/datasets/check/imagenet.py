@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from mimeval.datasets.check_files import Finding, Result, Task
-from mimeval.datasets.check_listing import Contents, Place, ignored, misplaced_split, walk
+from mimeval.datasets.check.files import Finding, Result, Task
+from mimeval.datasets.check.listing import Contents, Place, ignored, misplaced_split, walk
 from mimeval.datasets.images import class_folders, read_list
 from mimeval.datasets.paths import DataFile, part_of
 from mimeval.errors import UserError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mimeval.datasets.check_files import Finding, Result, Task
-from mimeval.datasets.check_listing import Contents, Place, ignored, misplaced_split, walk
+from mimeval.datasets.check.files import Finding, Result, Task
+from mimeval.datasets.check.listing import Contents, Place, ignored, misplaced_split, walk
 from mimeval.datasets.images import read_lines
 from mimeval.datasets.paths import DataFile, part_of
 from mimeval.errors import UserError

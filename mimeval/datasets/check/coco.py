@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mimeval.datasets.check_files import Finding, Result, Task
-from mimeval.datasets.check_listing import Contents, Place, ignored, misplaced_split, walk
+from mimeval.datasets.check.files import Finding, Result, Task
+from mimeval.datasets.check.listing import Contents, Place, ignored, misplaced_split, walk
 from mimeval.datasets.layouts import COCO_KEYS
 from mimeval.datasets.paths import DataFile, part_of
 
