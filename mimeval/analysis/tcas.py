@@ -13,14 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from mimeval.datasets.damaged import METAINFO
-from mimeval.datasets.images import ImageFolder
-from mimeval.datasets.paths import layout_root, part_of
+from mimeval.analysis.images import image_batches, whole_images
 from mimeval.datasets.transforms import FIXED
-from mimeval.engine.strict_runner import StrictRunner
 from mimeval.errors import UserError
 from mimeval.pretrain.tokenizers import ClusterTokenizer, TokenizerFile
 from mimeval.registry import MODELS
@@ -153,27 +149,11 @@ def labelled_images(
     Raises:
         UserError: the data are not there or have no classes, or there are fewer images than asked for.
     """
-    init_default_scope("mimeval")
-    folder = part_of(layout_root(data, "imagenet"), "imagenet", split)
     if unknown := [step.get("type") for step in file.facts["pipeline"] if step.get("type") not in FIXED]:
         raise UserError(
             f"tokenizer {file.path}: expected a pipeline of {', '.join(FIXED)}, found {unknown[0]}; fit it again."
         )
-    chosen = None
-    if images is not None:
-        total = len(ImageFolder(folder=str(folder)))
-        if images > total:
-            raise UserError(f"--images {images}: expected at most the {total} images of {folder}; ask for fewer.")
-        chosen = sorted(np.random.default_rng(seed).permutation(total)[:images].tolist())
-    return StrictRunner.build_dataloader(
-        dict(
-            batch_size=batch,
-            num_workers=workers,
-            collate_fn=dict(type="pseudo_collate"),
-            sampler=dict(type="DefaultSampler", shuffle=False),
-            dataset=dict(type="ImageFolder", folder=str(folder), indices=chosen, pipeline=file.facts["pipeline"]),
-        )
-    )
+    return image_batches(data, split, file.facts["pipeline"], images, seed, batch, workers)
 
 
 def measure(
@@ -196,9 +176,7 @@ def measure(
     confusion = Confusion(tokenizer.num_centres, len(classes), replicates, seed)
     unreadable, start, total = 0, time.monotonic(), len(batches.dataset)
     for batch in batches:
-        pairs = zip(batch["inputs"], batch["data_samples"], strict=True)
-        # A damaged image comes as a black one, perhaps of another size.
-        whole = [(image, sample) for image, sample in pairs if METAINFO not in sample.metainfo]
+        whole = whole_images(batch)
         unreadable += len(batch["inputs"]) - len(whole)
         if whole:
             images = preprocessor({"inputs": _stacked([image for image, _ in whole], file)})["inputs"]

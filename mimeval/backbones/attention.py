@@ -44,6 +44,7 @@ class RelativePositionBias(nn.Module):
     """One bias table for all blocks, as in BEiT's and SimMIM's pre-training."""
 
     relative_position_index: Tensor
+    resample = "bicubic"  # one of positions.TABLE_WAYS
 
     def __init__(self, grid: Grid, num_heads: int):
         super().__init__()
@@ -53,7 +54,8 @@ class RelativePositionBias(nn.Module):
 
     def forward(self, grid: Grid) -> Tensor:
         """The additive bias [1, heads, 1 + L, 1 + L] at any grid."""
-        return relative_bias(self.relative_position_bias_table, self.relative_position_index, self.grid, grid)
+        table, index = self.relative_position_bias_table, self.relative_position_index
+        return relative_bias(table, index, self.grid, grid, self.resample)
 
 
 class WindowRelativeBias(nn.Module):
@@ -81,6 +83,7 @@ class BiasAttention(Attention):
     """Attention with its own relative position bias, as in BEiT's fine-tuning."""
 
     relative_position_index: Tensor
+    resample = "bicubic"  # one of positions.TABLE_WAYS
 
     def __init__(self, dim: int, num_heads: int, grid: Grid):
         super().__init__(dim, num_heads=num_heads, qkv_bias=True)
@@ -90,7 +93,8 @@ class BiasAttention(Attention):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         """x: [B, 1 + h * w, D], class token first -> the same shape."""
-        bias = relative_bias(self.relative_position_bias_table, self.relative_position_index, self.grid, grid)
+        table, index = self.relative_position_bias_table, self.relative_position_index
+        bias = relative_bias(table, index, self.grid, grid, self.resample)
         return super().forward(x, attn_mask=bias.to(x.dtype))
 
 

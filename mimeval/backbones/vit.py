@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import initialize
 from mmengine.registry import DefaultScope
-from timm.layers import LayerNorm
+from timm.layers import LayerNorm, Mlp, SwiGLUPacked
 from timm.models import vision_transformer as timm_vit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -26,8 +27,9 @@ from .attention import (
     WindowAttention,
     WindowRelativeBias,
 )
-from .positions import Grid, resample_positions, sincos_position_embedding
+from .positions import POSITION_WAYS, TABLE_WAYS, Grid, resample_positions, sincos_position_embedding
 from .settings import check_choice, resolve_blocks, token_grid
+from .watch import BlockWatch
 from .weight_init import WEIGHT_INITS, start_weights
 
 SIZES: dict[str, dict[str, int]] = {
@@ -40,6 +42,7 @@ SIZES: dict[str, dict[str, int]] = {
 OUT_TYPES = ("tokens", "cls", "mean", "maps")
 POSITIONS = ("sincos", "learned", "none")
 RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias")
+MLPS = {"gelu": Mlp, "swiglu": SwiGLUPacked}
 
 
 @MODELS.register_module()
@@ -58,6 +61,9 @@ class VisionTransformer(timm_vit.VisionTransformer):
         block but global_blocks attends within windows. Windows and these two kinds have no class token, as ViTDet.
     init_values: the start of layer scale, None for none. frozen: always in eval mode and without gradients.
     k_bias: False for a bias of q and v only, as BEiT and SimMIM (attention.QueryValueBias).
+    class_token: False for none (I-JEPA). registers: tokens behind it that no output shows (DINOv2); they and windows do not
+        go together. mlp: 'gelu', or 'swiglu', whose mlp_ratio counts gate and value together (DINOv2). norm_eps: of every
+        LayerNorm. pos_resample, table_resample: how positions get to another grid, see positions.py.
     weight_init: how weights start, 'xavier' (MAE), 'beit' or 'maskfeat', see weight_init.py.
     Raises UserError for an unknown size or choice and for settings that do not go together.
     """
@@ -78,6 +84,12 @@ class VisionTransformer(timm_vit.VisionTransformer):
         global_blocks: Sequence[int] = (),
         init_values: float | None = None,
         k_bias: bool = True,
+        class_token: bool = True,
+        registers: int = 0,
+        mlp: str = "gelu",
+        norm_eps: float = 1e-6,
+        pos_resample: str = "bicubic",
+        table_resample: str = "bicubic",
         weight_init: str = "xavier",
         drop_path_rate: float = 0.0,
         grad_checkpointing: bool = False,
@@ -89,6 +101,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
         check_choice("pos_embed", pos_embed, POSITIONS)
         check_choice("rel_pos", rel_pos, RELATIVE_POSITIONS)
         check_choice("weight_init", weight_init, WEIGHT_INITS)
+        check_choice("mlp", mlp, tuple(MLPS))
         depth, num_heads = size["depth"], size["num_heads"]
         is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
         if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias")):
@@ -96,6 +109,13 @@ class VisionTransformer(timm_vit.VisionTransformer):
                 f"windows and decomposed relative positions have no class token: expected out_type 'maps' or 'mean' "
                 f"and rel_pos 'none', 'decomposed' or 'window_bias', found '{out_type}' and '{rel_pos}'; change these."
             )
+        class_token = class_token and not is_windowed
+        if not class_token and (out_type == "cls" or registers or rel_pos in ("bias", "shared_bias")):
+            raise UserError(
+                "out_type 'cls', registers and biases go with a class token, found none; change class_token."
+            )
+        if registers and rel_pos != "none":
+            raise UserError(f"registers have no relative positions, found rel_pos '{rel_pos}'; set it to 'none'.")
         if rel_pos == "window_bias" and not window_size:
             raise UserError("rel_pos 'window_bias' has a table for windows, found window_size 0; set window_size.")
         if taps is not None and out_type not in ("tokens", "maps"):
@@ -118,18 +138,22 @@ class VisionTransformer(timm_vit.VisionTransformer):
             return SpatialBlock(attention(dim, depth), dim=dim, depth=depth, **kwargs)
 
         is_spatial = is_windowed or rel_pos == "bias"
+        norm_layer = partial(LayerNorm, eps=norm_eps)
         super().__init__(
             **size,
             img_size=img_size,
             patch_size=patch_size,
             num_classes=0,
             global_pool="avg" if out_type == "mean" else "",
-            class_token=not is_windowed,
+            class_token=class_token,
+            reg_tokens=registers,
             pos_embed="none",
             final_norm=taps is None,
             init_values=init_values,
             drop_path_rate=drop_path_rate,
-            norm_layer=LayerNorm,  # timm's, epsilon 1e-6
+            norm_layer=norm_layer,  # type: ignore[arg-type]
+            act_layer=nn.SiLU if mlp == "swiglu" else None,
+            mlp_layer=MLPS[mlp],  # type: ignore[arg-type]
             block_fn=spatial_block if is_spatial else timm_vit.Block,  # type: ignore[arg-type]
             weight_init="skip",
         )
@@ -145,8 +169,9 @@ class VisionTransformer(timm_vit.VisionTransformer):
             self.rel_pos_bias = RelativePositionBias(grid, num_heads)
         elif rel_pos == "window_bias":
             self.rel_pos_bias = WindowRelativeBias((window_size, window_size), table_grid, num_heads)
-        self.tap_norms = nn.ModuleList(LayerNorm(self.embed_dim) for _ in self.taps or ()) if tap_norm else None
+        self.tap_norms = nn.ModuleList(norm_layer(self.embed_dim) for _ in self.taps or ()) if tap_norm else None
         self.pos_kind, self.weight_init = pos_embed, weight_init
+        self.set_resampling(pos_resample, table_resample)
         if not k_bias:
             for block in self.blocks:
                 block.attn.qkv = QueryValueBias(self.embed_dim, 3 * self.embed_dim)  # type: ignore[union-attr]
@@ -179,6 +204,15 @@ class VisionTransformer(timm_vit.VisionTransformer):
                 initialize(self, self.init_cfg)
         self.is_init = True
 
+    def set_resampling(self, positions: str, tables: str) -> None:
+        """How absolute positions, and tables of relative biases, get to another grid: one of positions.py's ways each."""
+        check_choice("pos_resample", positions, POSITION_WAYS)
+        check_choice("table_resample", tables, TABLE_WAYS)
+        self.pos_resample, self.table_resample = positions, tables
+        for module in self.modules():
+            if isinstance(module, (BiasAttention, RelativePositionBias)):
+                module.resample = tables
+
     def train(self, mode: bool = True) -> VisionTransformer:
         """A frozen backbone stays in eval mode, so that no drop path creeps in after model.train()."""
         return super().train(mode and not self.frozen)
@@ -200,8 +234,18 @@ class VisionTransformer(timm_vit.VisionTransformer):
 
     @property
     def takes_subsets(self) -> bool:
-        """Whether encode() takes any subset of the patches: not with windows or relative positions."""
-        return not self.is_spatial and self.rel_pos_bias is None
+        """Whether encode() takes any subset of the patches: not with windows, relative positions or registers."""
+        return not self.is_spatial and self.rel_pos_bias is None and self.reg_token is None
+
+    @property
+    def blocks_run(self) -> int:
+        """Number of blocks that encode() runs, up to the highest tap."""
+        return len(self.blocks) if self.taps is None else max(self.taps) + 1
+
+    @property
+    def watchable(self) -> bool:
+        """Whether encode() takes a watch: where every token attends to all others through timm's own attention."""
+        return not self.is_spatial
 
     def embed_patches(self, images: Tensor, positions: bool = True) -> tuple[Tensor, Grid]:
         """images: [B, 3, H, W], normalised -> embedded patches [B, L, D] and the grid (h, w), L = h * w.
@@ -227,22 +271,30 @@ class VisionTransformer(timm_vit.VisionTransformer):
         """All patches [B, L, D] of a grid, with their absolute positions added where there are any."""
         if self.pos_embed is None:
             return patches
-        return patches + resample_positions(self.pos_embed[:, 1:], self.grid, grid)
+        return patches + resample_positions(self.pos_embed[:, 1:], self.grid, grid, self.pos_resample)
 
-    def encode(self, patches: Tensor, key_valid: Tensor | None = None, grid: Grid | None = None) -> list[Tensor]:
-        """Run the blocks on any subset of embedded patches: [N, n, D] -> [N, 1 + n, D], class token first.
+    def encode(
+        self,
+        patches: Tensor,
+        key_valid: Tensor | None = None,
+        grid: Grid | None = None,
+        watch: BlockWatch | None = None,
+    ) -> list[Tensor]:
+        """Run the blocks on any subset of embedded patches: [N, n, D] -> [N, 1 + n, D], class token (and registers) first.
 
         One entry for each tap (normed where tap_norm), or the final tokens alone where there are no taps.
         key_valid: [N, n], False for padding, which no token then attends to (its own outputs mean nothing).
         grid: the patches' (h, w) where they are a whole image of another size than img_size; only relative positions
         and windows use it, and raise UserError where patches are missing or padded.
+        watch: of the blocks, only where `watchable`.
         """
         if self.is_spatial or self.rel_pos_bias is not None:
             grid = self._whole_grid(patches, key_valid, grid)
         x = patches
         if self.cls_token is not None:
             cls = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
-            x = torch.cat([cls.expand(len(patches), -1, -1), patches], dim=1)
+            prefix = cls if self.reg_token is None else torch.cat([cls, self.reg_token], dim=1)
+            x = torch.cat([prefix.expand(len(patches), -1, -1), patches], dim=1)
         context: dict[str, Any] = {}
         if self.is_spatial:
             context["grid"] = grid
@@ -251,16 +303,20 @@ class VisionTransformer(timm_vit.VisionTransformer):
         elif self.rel_pos_bias is not None:
             context["attn_mask"] = self.rel_pos_bias(grid).to(x.dtype)
         elif key_valid is not None:
-            context["attn_mask"] = F.pad(key_valid, (1, 0), value=True)[:, None, None]
+            context["attn_mask"] = F.pad(key_valid, (self.num_prefix_tokens, 0), value=True)[:, None, None]
 
-        tapped = {}
-        for i, block in enumerate(islice(self.blocks, None if self.taps is None else max(self.taps) + 1)):
+        tapped, own_mask = {}, context.get("attn_mask")
+        for i, block in enumerate(islice(self.blocks, self.blocks_run)):
+            if watch is not None:
+                context["attn_mask"] = watch.before(block, x, own_mask)
             if self.grad_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False, **context)
             else:
                 x = block(x, **context)
             if self.taps is not None and i in self.taps:
                 tapped[i] = x
+        if watch is not None:
+            watch.after(x)
         if self.taps is None:
             return [self.norm(x)]
         if self.tap_norms is None:
@@ -278,6 +334,8 @@ class VisionTransformer(timm_vit.VisionTransformer):
         if self.out_type == "maps":
             patches_of = slice(self.num_prefix_tokens, None)
             return tuple(x[:, patches_of].transpose(1, 2).unflatten(2, grid).contiguous() for x in outputs)
+        if self.reg_token is not None:
+            outputs = [torch.cat([x[:, :1], x[:, self.num_prefix_tokens :]], dim=1) for x in outputs]
         return tuple(outputs)
 
     def _whole_grid(self, patches: Tensor, key_valid: Tensor | None, grid: Grid | None) -> Grid:
@@ -297,7 +355,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
         """
         last = self.num_layers - 1
         first, _, rest = name.partition(".")
-        if first in ("cls_token", "pos_embed", "mask_token", "patch_embed"):
+        if first in ("cls_token", "reg_token", "pos_embed", "mask_token", "patch_embed"):
             return 0
         if first == "blocks" and rest.split(".")[0].isdecimal() and int(rest.split(".")[0]) < last - 1:
             return int(rest.split(".")[0]) + 1
@@ -308,7 +366,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
 
     def no_weight_decay(self) -> set[str]:
         """Names without weight decay beside the 1-D ones (MAE, BEiT and ViTDet do decay relative position tables)."""
-        return {"pos_embed", "cls_token"}
+        return {"pos_embed", "cls_token"} | ({"reg_token"} if self.reg_token is not None else set())
 
 
 def resolve_size(arch: str | dict[str, Any]) -> dict[str, Any]:

@@ -43,11 +43,11 @@ def start_weights(model: Any, kind: str) -> None:
         for name, parameter in model.blocks.named_parameters():
             if name.endswith(".bias"):
                 nn.init.constant_(parameter, 0.02)
-    if model.cls_token is not None:
-        if kind == "xavier":
-            nn.init.normal_(model.cls_token, std=0.02)
-        else:
-            _normal(model.cls_token, kind)
+    for token in (model.cls_token, model.reg_token):
+        if token is not None and kind == "xavier":
+            nn.init.normal_(token, std=0.02)
+        elif token is not None:
+            _normal(token, kind)
     for name, parameter in model.named_parameters():
         if name.startswith("rel_pos_bias.") or name.endswith(
             ("rel_pos_h", "rel_pos_w", "relative_position_bias_table")

@@ -50,10 +50,12 @@ def shard(model: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
     blocks = [module for module in backbone.modules() if isinstance(module, BLOCKS)] if backbone is not None else []
     if not blocks:
         raise UserError(f"fsdp: expected a model with a backbone of blocks, found {type(model).__name__}; remove fsdp")
-    if getattr(getattr(model, "encoding", None), "takes_blocks_apart", False):
-        raise UserError(
-            f"fsdp: expected an encoding that runs whole blocks, found {type(model.encoding).__name__}; remove fsdp"
-        )
+    for slot, expected in (("encoding", "an encoding"), ("mask_token", "a mask_token")):
+        if getattr(part := getattr(model, slot, None), "takes_blocks_apart", False):
+            raise UserError(
+                f"fsdp: expected {expected} that runs whole blocks, found {type(part).__name__}, which takes them apart; "
+                "remove fsdp"
+            )
     # Whole, before anything is spread: an initialiser and a checkpoint's loader want whole tensors.
     cast(Any, model).init_weights()
     for tensor in [*model.parameters(), *model.buffers()]:

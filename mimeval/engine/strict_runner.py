@@ -160,7 +160,7 @@ class StrictRunner(ParallelRunner):
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state = checkpoint.get("state_dict", checkpoint)
-        differing = _differing(model.state_dict(), state if isinstance(state, dict) else {})
+        differing = differing_state(model.state_dict(), state if isinstance(state, dict) else {})
         if differing:
             raise UserError(
                 f"checkpoint {filename}: expected the very parameters of {self.model_name} in {self.source}, "
@@ -316,7 +316,7 @@ def _begin_worker(begin: Callable[[int], None] | None, worker_id: int) -> None:
         begin(worker_id)
 
 
-def _differing(wanted: dict, found: dict) -> str:
+def differing_state(wanted: dict, found: dict) -> str:
     """In words, where the names and shapes of a state differ from a model's; empty if nowhere."""
     found = {name: value for name, value in found.items() if torch.is_tensor(value)}
     groups = {

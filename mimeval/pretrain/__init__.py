@@ -4,6 +4,7 @@ from mimeval.pretrain.decoders import LinearDecoder, MAEDecoder
 from mimeval.pretrain.encoding import SubstitutedTokens, VisibleTokens
 from mimeval.pretrain.local_decoders import LocalMIMDecoder
 from mimeval.pretrain.losses import MaskedCrossEntropy, MaskedL1, MaskedMSE
+from mimeval.pretrain.mask_token import MaskTokenOptimization
 from mimeval.pretrain.masking import BlockMasking, ParallelMasking, RandomMasking
 from mimeval.pretrain.masks import Masks
 from mimeval.pretrain.model import MaskedImageModel
@@ -20,6 +21,7 @@ __all__ = [
     "HOGTarget",
     "LinearDecoder",
     "LocalMIMDecoder",
+    "MaskTokenOptimization",
     "MAEDecoder",
     "MaskedCrossEntropy",
     "MaskedImageModel",

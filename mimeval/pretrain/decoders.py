@@ -8,6 +8,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mimeval.backbones.positions import Grid, sincos_position_embedding
+from mimeval.backbones.watch import run_blocks
+from mimeval.pretrain.heterogeneity import Watches
 from mimeval.pretrain.masks import Masks
 from mimeval.registry import MODELS
 
@@ -19,13 +21,18 @@ class Decoder(nn.Module):
         complete: whether it takes latents with a token for every patch (encoding SubstitutedTokens), or with the visible
             ones only (VisibleTokens) and puts mask tokens in the others' places itself.
         grid: (rows, columns) of what it predicts, L' = rows * columns.
+        watchable: whether its mask tokens meet visible ones in blocks that take a watch (mask_token.py).
     """
 
     complete: bool
     grid: Grid
+    watchable = False
 
-    def forward(self, latent: Tensor, masks: Masks) -> Tensor:
-        """latent: [B * K, n, D], masks: of the batch, on their own grid -> predictions [B, K, L', out_dim]."""
+    def forward(self, latent: Tensor, masks: Masks, watches: Watches | None = None) -> Tensor:
+        """latent: [B * K, n, D], masks: of the batch, on their own grid -> predictions [B, K, L', out_dim].
+
+        watches: of blocks in which mask tokens meet visible ones, where it has such.
+        """
         raise NotImplementedError
 
 
@@ -53,7 +60,7 @@ class LinearDecoder(Decoder):
             nn.init.trunc_normal_(self.pred.weight, std=init_std)
             nn.init.zeros_(self.pred.bias)
 
-    def forward(self, latent: Tensor, masks: Masks) -> Tensor:
+    def forward(self, latent: Tensor, masks: Masks, watches: Watches | None = None) -> Tensor:
         """latent: [B * K, (1 +) L, D]; as in Decoder, L' = L."""
         cells = self.grid[0] * self.grid[1]
         return self.pred(latent[:, -cells:]).unflatten(0, (-1, masks.parts))
@@ -84,6 +91,7 @@ class MAEDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.grid = self.token_grid = grid
+        self.watchable = depth > 0
         self.embed = nn.Linear(encoder_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         # Fixed, yet in the state dict: MAE-format files contain it.
@@ -106,19 +114,20 @@ class MAEDecoder(Decoder):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, latent: Tensor, masks: Masks) -> Tensor:
+    def forward(self, latent: Tensor, masks: Masks, watches: Watches | None = None) -> Tensor:
         """Predictions for all patches of all parts.
 
         Args:
             latent: [B * K, (1 +) n, D], the encoder's class token, where it has one, and visible tokens.
             masks: of the batch.
+            watches: of its blocks.
 
         Returns:
             [B, K, L, out_dim], in patch order.
         """
-        return self.pred(self.fill_in(latent, masks.on(self.token_grid))).unflatten(0, (-1, masks.parts))
+        return self.pred(self.fill_in(latent, masks.on(self.token_grid), watches)).unflatten(0, (-1, masks.parts))
 
-    def fill_in(self, latent: Tensor, masks: Masks) -> Tensor:
+    def fill_in(self, latent: Tensor, masks: Masks, watches: Watches | None = None) -> Tensor:
         """latent: as in forward(), masks: on the grid of the tokens -> features of every patch [B * K, L, embed_dim]."""
         patches, visible_count = masks.mask.shape[2], masks.ids_keep.shape[2]
         tokens = self.embed(latent)
@@ -128,4 +137,5 @@ class MAEDecoder(Decoder):
         candidates = torch.cat([visible, self.mask_token.to(visible.dtype).expand(len(visible), -1, -1)], dim=1)
         index = masks.ids_restore.reshape(-1, patches, 1).expand(-1, -1, candidates.shape[-1])
         sequence = torch.cat([cls_token, candidates.gather(1, index)], dim=1) + self.pos_embed[:, 1 - prefix :]
-        return self.norm(self.blocks(sequence))[:, prefix:]
+        watch = None if watches is None else watches.site(masks, prefix, len(self.blocks))
+        return self.norm(run_blocks(self.blocks, sequence, watch))[:, prefix:]

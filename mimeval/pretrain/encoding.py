@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mimeval.backbones.positions import Grid
 from mimeval.errors import UserError
+from mimeval.pretrain.heterogeneity import Watches
 from mimeval.pretrain.masking import Masking
 from mimeval.pretrain.masks import Masks
 from mimeval.registry import MODELS
@@ -24,9 +25,11 @@ class Encoding(nn.Module):
         complete: whether a latent has a token for every patch of its grid, or for the visible ones only.
         level_dims: width D_k of each level's latent.
         level_grids: (rows, columns) of each level's grid, for images of the backbone's own size.
+        watchable: whether it has mask tokens and visible ones meet in blocks that take a watch (mask_token.py).
     """
 
     complete: bool
+    watchable = False
     level_dims: tuple[int, ...]
     level_grids: tuple[Grid, ...]
 
@@ -37,8 +40,11 @@ class Encoding(nn.Module):
     def check(self, masking: Masking, cells: Grid) -> None:
         """Raise UserError where masks of this kind, on a grid of `cells`, cannot be encoded so."""
 
-    def forward(self, backbone: Any, images: Tensor, masks: Masks) -> list[Tensor]:
-        """images: [B, 3, H, W], masks: of K parts -> a latent [B * K, n_k, D_k] for each level."""
+    def forward(self, backbone: Any, images: Tensor, masks: Masks, watches: Watches | None = None) -> list[Tensor]:
+        """images: [B, 3, H, W], masks: of K parts -> a latent [B * K, n_k, D_k] for each level.
+
+        watches: of blocks in which mask tokens meet visible ones, where it has such.
+        """
         raise NotImplementedError
 
 
@@ -60,7 +66,7 @@ class VisibleTokens(Encoding):
                 "to 'none' and window_size to 0 for a plain ViT."
             )
 
-    def forward(self, backbone: Any, images: Tensor, masks: Masks) -> list[Tensor]:
+    def forward(self, backbone: Any, images: Tensor, masks: Masks, watches: Watches | None = None) -> list[Tensor]:
         """As in Encoding; masks on a coarser grid than the patches hide all patches of a cell."""
         patches, grid = backbone.embed_patches(images)
         masks = masks.on(grid)
@@ -81,14 +87,19 @@ class SubstitutedTokens(Encoding):
 
     def __init__(self, backbone: Any) -> None:
         super().__init__(backbone)
+        self.watchable = getattr(backbone, "watchable", False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.patch_dim))
         # N(0, 0.02); BEiT and SimMIM's ViT truncate it at one standard deviation, as all that they start.
         cut = 0.02 if getattr(backbone, "weight_init", None) == "beit" else 2.0
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-cut, b=cut)
 
-    def forward(self, backbone: Any, images: Tensor, masks: Masks) -> list[Tensor]:
+    def forward(self, backbone: Any, images: Tensor, masks: Masks, watches: Watches | None = None) -> list[Tensor]:
         """As in Encoding."""
         patches, grid = backbone.embed_patches(images, positions=False)
         hidden = masks.weights(grid)[..., None]
         sequence = patches[:, None] * (1 - hidden) + self.mask_token * hidden
-        return backbone.encode(backbone.add_positions(sequence.flatten(0, 1), grid), grid=grid)
+        sequence = backbone.add_positions(sequence.flatten(0, 1), grid)
+        if watches is None:
+            return backbone.encode(sequence, grid=grid)
+        watch = watches.site(masks.on(grid), backbone.num_prefix_tokens, backbone.blocks_run)
+        return backbone.encode(sequence, grid=grid, watch=watch)

@@ -2,6 +2,7 @@
 
 images ─► masks ─► encoding through the backbone ─► decoder per level ─► loss per level against its target
           (K parts, stacked on the batch axis)                         + regularisers between the parts
+                   mask tokens, in the encoder or the decoders         + what is asked of mask tokens
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from mimeval.backbones.positions import Grid
 from mimeval.errors import UserError
 from mimeval.pretrain.decoders import Decoder
 from mimeval.pretrain.encoding import Encoding
+from mimeval.pretrain.heterogeneity import Watches
 from mimeval.pretrain.losses import MaskedLoss
+from mimeval.pretrain.mask_token import MaskTokenOptimization
 from mimeval.pretrain.masking import Masking
 from mimeval.pretrain.masks import Masks
 from mimeval.pretrain.regularizers import Regularizer
@@ -39,6 +42,7 @@ class MaskedImageModel(BaseModel):
         loss: slot, applied at every level, with the masks resampled to the level's grid; levels are summed.
         regularizers: losses between the parts, on the first level's predictions.
         encoding: slot, what the backbone sees of hidden patches, see encoding.py.
+        mask_token: slot, what is asked of mask tokens beside reconstruction, see mask_token.py; None for nothing.
         data_preprocessor: turns uint8 images into ImageNet-normalised ones on the device.
 
     Raises:
@@ -54,6 +58,7 @@ class MaskedImageModel(BaseModel):
         loss: Config,
         regularizers: Sequence[Config] = (),
         encoding: Config | None = None,
+        mask_token: Config | None = None,
         data_preprocessor: Config | None = None,
         init_cfg: Config | None = None,
     ) -> None:
@@ -90,12 +95,21 @@ class MaskedImageModel(BaseModel):
         self._check_levels()
         for regularizer in self._regularizers():
             regularizer.check(self.masking.parts, self._levels()[0][1].discrete)
+        self.mask_token: MaskTokenOptimization | None = MODELS.build(mask_token) if mask_token else None
+        if self.mask_token is not None:
+            all_decoders = [decoder for decoder, _ in self._levels()]
+            self.mask_token.check(self.encoding, all_decoders, self.masking, self.mask_grid)
 
     def _levels(self) -> list[tuple[Decoder, Target]]:
         return [(cast(Decoder, d), cast(Target, t)) for d, t in zip(self.decoders, self.targets, strict=True)]
 
     def _regularizers(self) -> list[Regularizer]:
         return [cast(Regularizer, regularizer) for regularizer in self.regularizers]
+
+    @property
+    def caveats(self) -> list[str]:
+        """What whoever runs this model has to know of it, in sentences; a run says them once."""
+        return [slot.caveat for slot in (self.mask_token,) if slot is not None and slot.is_active]
 
     def init_weights(self) -> None:
         """mmengine's; targets, which stand in a list that it does not look into, read their files."""
@@ -147,7 +161,8 @@ class MaskedImageModel(BaseModel):
 
     def losses_of(self, images: Tensor, masks: Masks) -> dict[str, Tensor]:
         """Losses by name, for given masks."""
-        predictions = self.predict(images, masks)
+        watches = None if self.mask_token is None else self.mask_token.watches()
+        predictions = self.predict(images, masks, watches)
         reconstruction = torch.stack(
             [
                 self.loss_function(prediction, target(images), masks.weights(decoder.grid))
@@ -158,14 +173,15 @@ class MaskedImageModel(BaseModel):
         for regularizer in self._regularizers():
             mask = masks.weights(self._levels()[0][0].grid)
             losses[f"loss_{regularizer.name}"] = regularizer(predictions[0], mask)
-        return losses
+        return losses if watches is None else losses | watches.losses()
 
-    def predict(self, images: Tensor, masks: Masks) -> list[Tensor]:
-        """Predictions [B, K, L_k, D_k] of every level."""
-        latents = self.encode(images, masks)
-        return [decoder(latent, masks) for decoder, latent in zip(self.decoders, latents, strict=True)]
+    def predict(self, images: Tensor, masks: Masks, watches: Watches | None = None) -> list[Tensor]:
+        """Predictions [B, K, L_k, D_k] of every level. watches: of mask tokens, the mask-token slot's own where None."""
+        watches = watches or (None if self.mask_token is None else self.mask_token.watches())
+        latents = self.encode(images, masks, watches)
+        return [decoder(latent, masks, watches) for decoder, latent in zip(self.decoders, latents, strict=True)]
 
-    def encode(self, images: Tensor, masks: Masks) -> list[Tensor]:
+    def encode(self, images: Tensor, masks: Masks, watches: Watches | None = None) -> list[Tensor]:
         """The latent [B * K, n_k, D_k] of every level, see encoding.py. Raises UserError for images of another size."""
         if tuple(images.shape[-2:]) != self.image_size:
             found, made = ("{} x {}".format(*size) for size in (images.shape[-2:], self.image_size))
@@ -173,7 +189,8 @@ class MaskedImageModel(BaseModel):
                 f"The images have {found} pixels, but the model is made for {made}: change the size of the crop in "
                 "train_dataloader, or model.backbone.img_size."
             )
-        return self.encoding(self.backbone, images, masks)
+        watches = watches or (None if self.mask_token is None else self.mask_token.watches())
+        return self.encoding(self.backbone, images, masks, watches)
 
     @property
     def shown_level(self) -> int | None:

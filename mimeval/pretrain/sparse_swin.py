@@ -15,6 +15,7 @@ from mimeval.backbones.positions import Grid
 from mimeval.backbones.swin import ShiftedWindowBlock, SwinTransformer
 from mimeval.errors import UserError
 from mimeval.pretrain.encoding import Encoding
+from mimeval.pretrain.heterogeneity import Watches
 from mimeval.pretrain.masking import Masking
 from mimeval.pretrain.masks import Masks
 from mimeval.registry import MODELS
@@ -77,7 +78,9 @@ class SparseWindows(Encoding):
 
     # Groups have other shapes with every mask: compiled code would be compiled again and again.
     @torch.compiler.disable
-    def forward(self, backbone: nn.Module, images: Tensor, masks: Masks) -> list[Tensor]:
+    def forward(
+        self, backbone: nn.Module, images: Tensor, masks: Masks, watches: Watches | None = None
+    ) -> list[Tensor]:
         """As in Encoding. Runs eagerly under torch.compile."""
         assert isinstance(backbone, SwinTransformer)
         patches, grid = backbone.embed_patches(images)

@@ -38,6 +38,11 @@ class ProgressHook(Hook):
         """Say which learning rate the run has, and remember when and where it began."""
         if self.line is not None and getattr(runner, "rate", None):
             self.line.note(runner.rate)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for caveat in getattr(model, "caveats", ()):
+            runner.logger.warning(caveat)  # in the log file; on the terminal only errors are
+            if self.line is not None:
+                self.line.note(caveat)
         self.start = time.monotonic()
         self.first_iter = runner.iter
 

@@ -113,4 +113,4 @@ class BackbonePatches(PatchVectors):
         features = self.backbone(images)[0]
         if self.backbone.out_type == "maps":
             return features.flatten(2).transpose(1, 2)
-        return features[:, self.backbone.num_prefix_tokens :]
+        return features[:, int(self.backbone.has_class_token) :]
