@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mimeval import __version__
-from mimeval.backbones import VisionTransformer
 from mimeval.errors import UserError
+from mimeval.registry import MODELS
 
+from .build import backbone_settings
+from .fit import fit, resampling, resize_table
 from .formats import Recognised, family_named, recognise
-from .formats.base import Architecture, State
-from .load import check_finite, load_backbone, missing_tensors, resize_table
+from .formats.architecture import Architecture, State, ViT
+from .formats.own import ARGUMENTS
+from .formats.stored import backbone_config
+from .load import check_finite, load_backbone, missing_tensors
 from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
 
 EXTENSIONS = (".pth", ".safetensors")
@@ -63,10 +67,13 @@ def convert(
     image_size: int | None = None,
     force: bool = False,
     trust_pickle: bool = False,
+    switches: Sequence[str] = (),
+    num_heads: int | None = None,
 ) -> ConversionReport:
     """Write the checkpoint `src` as family `to`, a `.pth` or `.safetensors` by dst's extension, and verify the file.
 
-    image_size: pixels; positions are resampled to it. Raises UserError if `src` cannot be read or is of no known
+    image_size: pixels; positions are resampled to it. switches: see `load_backbone`. num_heads: to note in the file where it
+    does not say. Raises UserError if `src` cannot be read or is of no known
     family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written.
     """
     target = Path(dst).expanduser()
@@ -77,24 +84,24 @@ def convert(
         raise UserError(f"{target} exists; choose another name{'' if target.is_dir() else ' or give --force'}.")
 
     checkpoint = read_state(src, trust_pickle)
-    found = recognise(checkpoint)
+    found = recognise(checkpoint, switches)
+    if num_heads is not None:
+        found.architecture = with_heads(src, found.architecture, num_heads)
     _check_whole(src, found)
-    own = {found.family.own_name(name) or name: tensor for name, tensor in found.state.items()}
-    own, notes = _resize(own, found.architecture, image_size)
+    own, notes = _resize(found, image_size)
     architecture = found.architecture
     if notes and image_size is not None and architecture.patch_size is not None:
         side = image_size // architecture.patch_size
         architecture = replace(architecture, grid=(side, side))
 
-    names = {name: family.their_name(name) for name in own}
-    homeless = [name for name, theirs in names.items() if theirs is None]
+    state, homeless = family.write(own)
     needed = [name for name in homeless if name.startswith("backbone.")]
     if needed:
         raise UserError(
             f"{src}: the format {to} has no place for {len(needed)} tensors of the encoder ({', '.join(needed[:4])}), "
             "without which its features would change; convert to mimeval instead."
         )
-    state = family.write({theirs: own[name] for name, theirs in names.items() if theirs is not None})
+    homeless += [name for name in found.state if found.family.own_name(name) is None]
     transformations = [*found.transformations, *notes]
     provenance = _provenance(checkpoint, found, architecture, transformations)
     if target.suffix == ".safetensors":
@@ -105,7 +112,7 @@ def convert(
 
     try:
         _compare_tensors(state, target)
-        difference, skipped = _compare_features(src, target, architecture, trust_pickle)
+        difference, skipped = _compare_features(src, target, architecture, trust_pickle, switches)
     except RuntimeError:
         target.unlink()  # a wrong file must not be found under this name
         raise
@@ -123,16 +130,30 @@ def convert(
     )
 
 
+def with_heads(src: str | os.PathLike, architecture: Architecture, num_heads: int) -> Architecture:
+    """An architecture with the number of heads that someone says. UserError where it is none of a ViT of this width."""
+    if not isinstance(architecture, ViT) or architecture.embed_dim is None:
+        raise UserError(f"{src}: the number of heads is for a ViT, found {architecture}; leave --num-heads out.")
+    if num_heads < 1 or architecture.embed_dim % num_heads:
+        raise UserError(
+            f"--num-heads {num_heads} does not divide the checkpoint's width {architecture.embed_dim}; change it."
+        )
+    return replace(architecture, num_heads=num_heads, heads_are_stored=True)
+
+
 def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
     # What nothing could load afterwards is not worth writing. Tensors too many are kept: they are another backbone's.
-    encoder = found.family.encoder(found.state)
+    encoder = found.encoder
     check_finite(src, encoder)
-    settings = backbone_settings(found.architecture)
+    settings = backbone_settings(found.architecture, guess_heads=True)
     if settings is None:
         return
     with torch.device("meta"):
-        target = VisionTransformer(**settings).state_dict()
-    missing, _ = missing_tensors(found, encoder, target)
+        backbone: nn.Module = MODELS.build(settings)
+    target = backbone.state_dict()
+    fitted = fit(src, found, backbone, target)
+    missing, _ = missing_tensors(found, fitted.encoder, target)
+    missing = [name for name in missing if name not in fitted.fresh]
     if missing:
         raise UserError(
             f"{src} (family {found.family.name}): expected a whole encoder, {found.architecture}, found none of "
@@ -140,11 +161,13 @@ def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
         )
 
 
-def _resize(own: State, architecture: Architecture, image_size: int | None) -> tuple[State, list[str]]:
+def _resize(found: Recognised, image_size: int | None) -> tuple[State, list[str]]:
+    own, architecture = found.own, found.architecture
     if image_size is None:
         return own, []
     patch, old = architecture.patch_size, architecture.grid
-    if patch is None or old is None:
+    tables = [name for name in ("backbone.pos_embed", "decoders.0.pos_embed") if name in own]
+    if patch is None or old is None or not tables:
         raise UserError("--image-size resamples positions, and this checkpoint has none on a known grid; leave it out.")
     if image_size <= 0 or image_size % patch:
         raise UserError(
@@ -153,12 +176,11 @@ def _resize(own: State, architecture: Architecture, image_size: int | None) -> t
     new = (image_size // patch, image_size // patch)
     if new == old:
         return own, []
-    own, notes = dict(own), []
-    for name in ("backbone.pos_embed", "decoders.0.pos_embed"):
-        if name in own:
-            rows = own[name].shape[1] - old[0] * old[1]
-            own[name] = resize_table(own[name], old, new, rows)
-            notes.append(f"{name} resampled {old[0]}x{old[1]} -> {new[0]}x{new[1]} bicubic")
+    own, notes, way = dict(own), [], resampling(found)[0]
+    for name in tables:
+        rows = own[name].shape[1] - old[0] * old[1]
+        own[name] = resize_table(own[name], old, new, rows, way)
+        notes.append(f"{name} resampled {old[0]}x{old[1]} -> {new[0]}x{new[1]} {way}")
     return own, notes
 
 
@@ -178,8 +200,11 @@ def _provenance(
         known["training"] = json.dumps(checkpoint.training)
     if architecture.grid is not None:
         known["grid"] = f"{architecture.grid[0]}x{architecture.grid[1]}"
-    if architecture.heads_are_stored:
+    if isinstance(architecture, ViT) and architecture.heads_are_stored:
         known["num_heads"] = str(architecture.num_heads)
+    facts = {key: value for key in ARGUMENTS if (value := getattr(architecture, key, None)) is not None}
+    taps = backbone_config(checkpoint.meta).get("taps")
+    known["facts"] = json.dumps(facts if taps is None else {**facts, "taps": taps}, sort_keys=True)
     return known
 
 
@@ -204,18 +229,18 @@ def _equal(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _compare_features(
-    src: str | os.PathLike, target: Path, architecture: Architecture, trust_pickle: bool
+    src: str | os.PathLike, target: Path, architecture: Architecture, trust_pickle: bool, switches: Sequence[str]
 ) -> tuple[float | None, str]:
     # Through the strict loader on both sides; any number of heads will do, as long as it is the same one.
-    settings = backbone_settings(architecture)
+    settings = backbone_settings(architecture, guess_heads=True)
     if settings is None:
         return None, "the backbone's architecture cannot be read from its shapes"
-    backbones = [VisionTransformer(**settings).eval() for _ in range(2)]
+    backbones: list[nn.Module] = [MODELS.build(settings).eval() for _ in range(2)]
     try:
-        load_backbone(backbones[0], src, trust_pickle=trust_pickle)
+        load_backbone(backbones[0], src, trust_pickle=trust_pickle, switches=switches)
         load_backbone(backbones[1], target)
     except UserError as error:
-        return None, f"a plain VisionTransformer does not take it ({error})"
+        return None, f"the backbone that the shapes tell does not take it ({error})"
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, *settings["img_size"], generator=generator)
     with torch.inference_mode():
@@ -224,18 +249,3 @@ def _compare_features(
     if not difference <= FEATURE_TOLERANCE:
         raise RuntimeError(f"{target}: its features differ by {difference} from those of {src}")
     return difference, ""
-
-
-def backbone_settings(architecture: Architecture) -> dict[str, Any] | None:
-    """Arguments of a plain VisionTransformer of this architecture, None where its shapes do not tell."""
-    a = architecture
-    width, patch, size = a.embed_dim, a.patch_size, a.image_size
-    if width is None or patch is None or size is None or a.final_norm is None or a.mlp_ratio is None or not a.cls_token:
-        return None
-    heads = a.num_heads or next((h for h in (4, 3, 2) if width % h == 0), 1)
-    return dict(
-        arch=dict(embed_dim=width, depth=a.depth, num_heads=heads, mlp_ratio=a.mlp_ratio),
-        patch_size=patch,
-        img_size=size,
-        out_type="mean" if a.final_norm == "fc_norm" else "tokens",
-    )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, overload
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
-from torch import Tensor, nn
+from torch import nn
 
-from mimeval.backbones.positions import resample_positions
 from mimeval.errors import UserError
 from mimeval.registry import WEIGHT_INITIALIZERS
 
+from .build import build_backbone
+from .fit import fit, resampling
 from .formats import Recognised, recognise
-from .formats.base import Architecture, Grid, State, vit_architecture
-from .state import read_state
+from .formats.architecture import Architecture, State, Swin, ViT, read_architecture
+from .state import Checkpoint, read_state
 
 WAIVABLE = ("missing", "unexpected", "shape")
 SHOWN = 5
@@ -96,27 +98,69 @@ class Waivers:
         return left
 
 
+@overload
 def load_backbone(
-    backbone: nn.Module, path: str | os.PathLike, waive: Sequence[str] = (), trust_pickle: bool = False
-) -> LoadReport:
+    backbone: nn.Module,
+    path: str | os.PathLike,
+    waive: Sequence[str] = (),
+    trust_pickle: bool = False,
+    switches: Sequence[str] = (),
+) -> LoadReport: ...
+
+
+@overload
+def load_backbone(
+    backbone: str | os.PathLike,
+    path: None = None,
+    waive: Sequence[str] = (),
+    trust_pickle: bool = False,
+    switches: Sequence[str] = (),
+    **settings: Any,
+) -> nn.Module: ...
+
+
+def load_backbone(backbone, path=None, waive=(), trust_pickle=False, switches=(), **settings):
     """Load a checkpoint of any known family into a backbone, strictly; the report is kept at `backbone.load_report`.
 
-    waive: see `Waivers`. Raises UserError, and leaves the backbone as it was, if the file cannot be read, belongs to no
-    known family or to another architecture, lacks a tensor, has one too many, or holds values that are not finite.
+    `load_backbone(path)` builds the backbone from the file alone, in eval mode, and returns it; settings are arguments of its class
+    that differ (img_size=, out_type=, ...), and num_heads= where the file does not say. `load_backbone(backbone, path)` returns
+    the report.
+
+    waive: see `Waivers`. switches: NAME=VALUE, choices that a family offers: container=KEY, positions=WAY and tables=WAY (how
+    they are resampled, positions.py), and its own. Raises UserError, and leaves the backbone as it was, if the file cannot be
+    read, belongs to no known family or to another architecture, lacks a tensor, has one too many, or holds values that are not
+    finite.
     """
-    waivers = Waivers(waive)
+    if not isinstance(backbone, nn.Module):
+        checkpoint = read_state(backbone, trust_pickle)
+        found = recognise(checkpoint, switches)
+        built = build_backbone(backbone, found.architecture, **settings)
+        load_recognised(built, checkpoint, found, waive)
+        return built.eval()
+    if settings:
+        raise TypeError(f"{', '.join(settings)}: only load_backbone(path) builds a backbone")
     checkpoint = read_state(path, trust_pickle)
-    found = recognise(checkpoint)
+    return load_recognised(backbone, checkpoint, recognise(checkpoint, switches), waive)
+
+
+def load_recognised(
+    backbone: nn.Module, checkpoint: Checkpoint, found: Recognised, waive: Sequence[str] = ()
+) -> LoadReport:
+    """As load_backbone, of a checkpoint that is read and recognised."""
+    path, waivers = checkpoint.path, Waivers(waive)
     target = dict(backbone.state_dict())
-    if not found.family.encoder(found.state).keys() & target.keys():
+    if not found.encoder.keys() & target.keys():
         raise UserError(_no_match(path, found, target))
     _check_architecture(path, found.architecture, backbone, target)
 
-    encoder, notes = _resample(path, found, backbone, target)
+    fitted = fit(path, found, backbone, target)
+    encoder = fitted.encoder
     problems: dict[str, list[str]] = {}
     missing, fresh = missing_tensors(found, encoder, target)
+    fresh.update(fitted.fresh)
+    missing = [name for name in missing if name not in fresh]
     problems["missing"] = waivers.remaining("missing", missing)
-    unexpected, left_over = _unexpected(found, target)
+    unexpected, left_over = _unexpected(found, target, fitted.used)
     problems["unexpected"] = waivers.remaining("unexpected", unexpected)
     shared = [name for name in target if name in encoder]
     other_shape = [name for name in shared if encoder[name].shape != target[name].shape]
@@ -128,6 +172,10 @@ def load_backbone(
     result = backbone.load_state_dict({name: encoder[name] for name in loaded}, strict=False)
     if set(result.missing_keys) - set(target) or set(target) - set(loaded) != set(result.missing_keys):
         raise RuntimeError(f"{path}: the backbone took other tensors than planned: {result}")
+    notes = [*found.transformations, *fitted.notes]
+    # Other image sizes are a matter of every forward pass, too.
+    if hasattr(backbone, "set_resampling"):
+        backbone.set_resampling(*resampling(found))  # type: ignore[operator]
     kept = {name: "waived" for name in (*missing, *other_shape)}
     parameters = dict(backbone.named_parameters())
     report = LoadReport(
@@ -141,7 +189,7 @@ def load_backbone(
         total_parameters=sum(parameter.numel() for parameter in parameters.values()),
         fresh={**fresh, **kept},
         left_over={**left_over, **{name: "waived" for name in unexpected}},
-        transformations=[*found.transformations, *notes],
+        transformations=notes,
         waived=waivers.used,
         training=checkpoint.training,
     )
@@ -159,17 +207,19 @@ def check_finite(path: str | os.PathLike, state: State) -> None:
 
 
 def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone: nn.Module, target: State) -> None:
-    ours = vit_architecture(target)
-    if not ours.depth:
-        return  # no plain ViT: names and shapes decide
-    sizes = ((getattr(theirs, size), getattr(ours, size)) for size in ("embed_dim", "depth", "patch_size"))
-    if any(a != b for a, b in sizes if a is not None):
+    ours = read_architecture(target)
+    if not ours.kind or not theirs.kind:
+        return  # names and shapes decide
+    sizes = ("kind", "embed_dim", "patch_size", "depths" if isinstance(ours, Swin) else "depth")
+    if any(
+        getattr(theirs, size, None) != getattr(ours, size) for size in sizes if getattr(theirs, size, 0) is not None
+    ):
         raise UserError(
             f"{path}: the checkpoint is {theirs}, the config's backbone is {ours}; "
             "set the config's arch and patch_size."
         )
     heads = getattr(getattr(_first_block(backbone), "attn", None), "num_heads", None)
-    if theirs.heads_are_stored and heads not in (None, theirs.num_heads):
+    if isinstance(theirs, ViT) and theirs.heads_are_stored and heads not in (None, theirs.num_heads):
         raise UserError(
             f"{path}: the checkpoint was trained with {theirs.num_heads} attention heads, "
             f"the config's backbone has {heads}; set the config's arch."
@@ -179,34 +229,6 @@ def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone:
 def _first_block(backbone: nn.Module) -> Any:
     blocks = getattr(backbone, "blocks", None)
     return blocks[0] if isinstance(blocks, nn.Sequential | nn.ModuleList) and len(blocks) else None
-
-
-def _resample(
-    path: str | os.PathLike, found: Recognised, backbone: nn.Module, target: State
-) -> tuple[State, list[str]]:
-    # Positions of another grid are resized as MAE does, class row apart; the rest is taken as it is.
-    encoder = dict(found.family.encoder(found.state))
-    table, own = encoder.get("pos_embed"), target.get("pos_embed")
-    grid = getattr(backbone, "grid", None)
-    if table is None or own is None or grid is None or table.shape[-1] != own.shape[-1]:
-        return encoder, []
-    old, new = found.architecture.grid, (int(grid[0]), int(grid[1]))
-    if old == new or (old is None and table.shape == own.shape):
-        return encoder, []
-    if old is None:
-        raise UserError(
-            f"{path}: pos_embed has {table.shape[1]} rows, which is no square grid, and the file does not say which "
-            "one it is; give the config's backbone the image size of pre-training."
-        )
-    encoder["pos_embed"] = resize_table(table, old, new, own.shape[1] - new[0] * new[1])
-    return encoder, [f"pos_embed resampled {old[0]}x{old[1]} -> {new[0]}x{new[1]} bicubic"]
-
-
-def resize_table(table: Tensor, old: Grid, new: Grid, prefix_rows: int = 1) -> Tensor:
-    """Positions [1, prefix + h * w, D] at another grid, with `prefix_rows` rows before the patches (zeros if new)."""
-    rows = table.shape[1] - old[0] * old[1]
-    prefix = table[:, :rows] if rows >= prefix_rows else table.new_zeros(1, prefix_rows, table.shape[-1])
-    return torch.cat([prefix[:, :prefix_rows], resample_positions(table[:, rows:], old, new)], dim=1)
 
 
 def missing_tensors(found: Recognised, encoder: State, target: State) -> tuple[list[str], dict[str, str]]:
@@ -224,14 +246,15 @@ def missing_tensors(found: Recognised, encoder: State, target: State) -> tuple[l
     return missing, fresh
 
 
-def _unexpected(found: Recognised, target: State) -> tuple[list[str], dict[str, str]]:
+def _unexpected(found: Recognised, target: State, used: set[str]) -> tuple[list[str], dict[str, str]]:
     # What the backbone does not take, by the file's names: an error, or declared by the family.
     unexpected, left_over = [], {}
-    for name in found.state:
-        own = found.family.own_name(name) or ""
-        if own.startswith("backbone.") and own.removeprefix("backbone.") in target:
+    nameless = {name: "" for name in found.state if found.family.own_name(name) is None}
+    for name, own in {**nameless, **{found.origin.get(own, own): own for own in found.own}}.items():
+        inner = own.removeprefix("backbone.")
+        if (own.startswith("backbone.") and inner in target) or re.sub(r"\.(weight|bias)$", "", inner) in used:
             continue
-        reason = found.family.reason_to_leave(name)
+        reason = found.family.reason_to_leave(name, own)
         if reason is None:
             unexpected.append(name)
         else:
@@ -289,18 +312,22 @@ def _grouped(names: dict[str, str]) -> str:
 
 @WEIGHT_INITIALIZERS.register_module()
 class Pretrained:
-    """`init_cfg=dict(type='Pretrained', checkpoint=PATH, waive=[...])` in scope mimeval: `load_backbone`, strict.
+    """`init_cfg=dict(type='Pretrained', checkpoint=PATH, waive=[...], switches=[...])` in scope mimeval: `load_backbone`, strict.
 
     mmengine's own initialiser of this name, which loads whatever happens to fit, stays at `mmengine.Pretrained`.
     """
 
-    def __init__(self, checkpoint: str | os.PathLike, waive: Sequence[str] = (), trust_pickle: bool = False):
-        self.checkpoint = checkpoint
-        self.waive = waive
-        self.trust_pickle = trust_pickle
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike,
+        waive: Sequence[str] = (),
+        trust_pickle: bool = False,
+        switches: Sequence[str] = (),
+    ):
+        self.checkpoint, self.waive, self.trust_pickle, self.switches = checkpoint, waive, trust_pickle, switches
 
     def __call__(self, module: nn.Module) -> None:
-        report = load_backbone(module, self.checkpoint, self.waive, self.trust_pickle)
+        report = load_backbone(module, self.checkpoint, self.waive, self.trust_pickle, self.switches)
         print_log(str(report), logger="current")
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"Pretrained: load from {self.checkpoint}")

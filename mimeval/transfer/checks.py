@@ -37,7 +37,7 @@ def check_checkpoints(cfgs: Iterable[Config]) -> None:
         done.add(identity)
         with blame_config(cfg.filename):
             model = MODELS.build(backbone)
-        load_backbone(model, init["checkpoint"], init["waive"], init["trust_pickle"])
+        load_backbone(model, init["checkpoint"], init["waive"], init["trust_pickle"], init.get("switches", ()))
 
 
 def check_data(cfgs: Iterable[Config]) -> None:

@@ -150,11 +150,24 @@ def test_an_unknown_extension_is_refused(tmp_path, name):
     assert os.listdir(tmp_path) == ["mae.pth"]
 
 
-def test_unusual_encoders_are_converted_without_the_feature_check(tmp_path):
-    state = {f"backbone.{name}": tensor for name, tensor in vit(init_values=0.1).state_dict().items()}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(init_values=0.1),
+        dict(rel_pos="bias", pos_embed="none", k_bias=False),
+        dict(registers=2),
+        dict(class_token=False),
+        dict(mlp="swiglu", arch=dict(SIZE, mlp_ratio=5.5)),
+        dict(out_type="maps", rel_pos="decomposed", window_size=2, global_blocks=(2,)),
+        dict(out_type="tokens", taps=(0, 2), tap_norm=True),
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_unusual_encoders_are_compared_too(tmp_path, settings):
+    state = {f"backbone.{name}": tensor for name, tensor in vit(**settings).state_dict().items()}
     save_file(state, tmp_path / "x.safetensors")
     report = convert(tmp_path / "x.safetensors", tmp_path / "y.pth")
-    assert report.feature_difference is None and "gamma" in report.features_skipped
+    assert report.feature_difference == 0 and report.left_out == []
     assert all(torch.equal(read_state(tmp_path / "y.pth").state[name], tensor) for name, tensor in state.items())
 
 

@@ -146,7 +146,8 @@ def test_half_precision_and_wrappers_are_taken_off(tmp_path):
     state = {f"module._orig_mod.{name}": tensor.half() for name, tensor in official().items()}
     backbone = vit()
     report = load_backbone(backbone, saved(tmp_path / "x.pth", state))
-    assert report.transformations == ["prefix module. taken off", "prefix _orig_mod. taken off"]
+    taken_off = ["prefix module. taken off", "prefix _orig_mod. taken off"]
+    assert report.transformations == [*taken_off, "float16 up-cast to the backbone's float32"]
     assert torch.equal(backbone.norm.weight, official()["norm.weight"].half().float())
 
 
@@ -194,7 +195,7 @@ def test_stored_heads_must_agree(tmp_path):
 
 def test_no_match_names_the_known_families(tmp_path):
     other = {"layer1.0.conv1.weight": torch.ones(2), "layer1.0.bn1.weight": torch.ones(2), "fc.bias": torch.ones(2)}
-    with pytest.raises(UserError, match=r"none of its 3 tensors .* known are mae, mimeval, .* layer1.0.conv1.weight"):
+    with pytest.raises(UserError, match=r"none of its 3 tensors .* known are .*mae, mimeval.* layer1.0.conv1.weight"):
         load_backbone(vit(), saved(tmp_path / "x.pth", other))
     with pytest.raises(UserError, match="none of the backbone's .* tensors is in the checkpoint"):
         save_file({"backbone.stem.weight": torch.ones(2)}, tmp_path / "x.safetensors")
@@ -265,7 +266,7 @@ def test_a_swin_checkpoint_of_ours_loads_whole_or_not_at_all(tmp_path):
     report = load_backbone(backbone, tmp_path / "x.safetensors")
     assert (report.fresh, report.left_over) == ({}, {}) and report.parameters == report.total_parameters
     assert same_weights(backbone, source.state_dict(), source.state_dict())
-    with pytest.raises(UserError, match="layers.1.blocks.1"):
+    with pytest.raises(UserError, match="Swin width 8 depths 1, 1 patch 2 window 4, the config's .* depths 1, 2"):
         load_backbone(swin(depths=(1, 2)), tmp_path / "x.safetensors")
 
 

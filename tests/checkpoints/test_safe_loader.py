@@ -155,7 +155,7 @@ def test_every_registered_scheme_is_ours(safe_loader, monkeypatch, bomb, tmp_pat
         raise AssertionError("went to the network")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    assert {loader.__module__ for loader in CheckpointLoader._schemes.values()} == {"mimeval.checkpoints.state"}
+    assert {loader.__module__ for loader in CheckpointLoader._schemes.values()} == {"mimeval.checkpoints.safe_loader"}
     addresses = ["http://a/b.pth", "https://a/b.pth", "pavi://m", "s3://b/m", "x:s3://b/m", "petrel://b/m"]
     addresses += ["modelzoo://resnet50", "torchvision://resnet50", "open-mmlab://resnet50", "mmcls://vgg11"]
     for address in [*addresses, "openmmlab://resnet50"]:

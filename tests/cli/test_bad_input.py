@@ -102,7 +102,7 @@ CHECKPOINTS = {
     "empty": "empty.pth is empty (0 bytes)",
     "text": "text.pth is no checkpoint",
     "cut": "cut.pth is cut short",
-    "damaged": "damaged.pth was not read: it is damaged, or no checkpoint",
+    "damaged": "damaged.pth is damaged or no checkpoint: its pickle",
     "folder": "folder.pth: expected a",
     "foreign": "calls for posix.system",
     "list": "list.pth holds a list",

@@ -1,28 +1,30 @@
 """What a family of checkpoints is: how to know its files, how its names are called here, what they may lack and leave.
 
-A family is data; one file each. Own names are those of this project's models: `backbone.*`, `decoders.<level>.*`,
-`head.*`.
+A family is data; one file each. A file is read in three steps, each reversible: its names become own names (`renames`), listed
+transformations bring its tensors to our layout (`steps`), and what shapes do not tell is added (`facts`). Own names are those of
+this project's models: `backbone.*`, `encoding.*`, `decoders.<level>.*`, `head.*`. What depends on the backbone that a checkpoint
+is loaded into, such as positions at another image size, is in fit.py.
 """
 
 from __future__ import annotations
 
-import ast
-import math
 import re
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import Tensor
+from mimeval.backbones.positions import POSITION_WAYS, TABLE_WAYS
 
-State = dict[str, Tensor]
-Grid = tuple[int, int]
+from .architecture import Architecture, Grid, State, read_architecture
+from .stored import backbone_config, stored_grid, stored_heads
+from .transform import Step
+
+__all__ = ["DOWNSTREAM", "FRESH_FC_NORM", "Absence", "Architecture", "Family", "Grid", "State", "matches", "rename"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Heads are not in the weights. By convention each is 64 wide; ViT-H's are 80 (ViT 2010.11929, table 1).
-HEADS_BY_WIDTH = {1280: 16}
-ARCH_HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16}
+HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -43,71 +45,48 @@ DOWNSTREAM = (
     Absence("tap_norms.*", "the norms of the taps are new"),
 )
 FRESH_FC_NORM = Absence("fc_norm.*", "fine-tuning on the mean of the patches starts a new fc_norm", given="norm.weight")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A ViT as its tensors' shapes tell; None where they do not. Sizes in pixels, grids in patches, (rows, columns)."""
-
-    embed_dim: int | None
-    depth: int
-    num_heads: int | None
-    mlp_ratio: float | None
-    patch_size: int | None
-    grid: Grid | None
-    cls_token: bool
-    positions: bool
-    final_norm: str | None
-    decoder_dim: int | None = None
-    decoder_depth: int = 0
-    heads_are_stored: bool = False
-
-    @property
-    def image_size(self) -> Grid | None:
-        if self.grid is None or self.patch_size is None:
-            return None
-        return self.grid[0] * self.patch_size, self.grid[1] * self.patch_size
-
-    def __str__(self) -> str:
-        if not self.depth:
-            return f"width {self.embed_dim} patch {self.patch_size} (no plain ViT)"
-        return f"ViT width {self.embed_dim} depth {self.depth} patch {self.patch_size}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+# The same where pre-training ends in the norms of its taps.
+FRESH_FC_NORM_AFTER_TAPS = Absence("fc_norm.*", FRESH_FC_NORM.reason)
+PRETRAINING = "pre-training only"
+BUFFER = "a buffer, computed anew"
 
 
 class Family:
-    """The contract. Patterns are shell patterns over whole names; `*` in `renames` is the same text on both sides."""
+    """The contract. Patterns are shell patterns over whole names; in `renames` `*` is any text and `#` a number, the same on
+    both sides."""
 
     name: str
     containers: tuple[str, ...]
-    """Keys of the file to look under, the best first; '' is the file itself."""
+    """Keys of the file to look under, the best first; '' is the file itself. Another one of them: switch `container`."""
     signature: tuple[str, ...]
     """Patterns that every file of the family matches."""
     foreign: tuple[str, ...] = ()
     """Patterns that none matches."""
     renames: tuple[tuple[str, str], ...]
     """(name in the file, own name), read in both directions; the first that fits counts."""
+    steps: tuple[Step, ...] = ()
+    """Transformations on own names, in the order of reading."""
     may_lack: tuple[Absence, ...] = (FRESH_FC_NORM, *DOWNSTREAM)
     """Encoder tensors, by own name without `backbone.`, that may keep their initial values."""
     may_leave: tuple[tuple[str, str], ...] = ()
-    """(pattern, reason) of the file's tensors that a backbone need not take."""
+    """(pattern, reason) of the file's tensors, by the file's name or ours, that a backbone need not take."""
+    facts: Mapping[str, Any] = {}
+    """Fields of the Architecture that shapes do not tell: norm_eps, k_bias, pos_resample, table_resample, ..."""
+    heads_by_width: Mapping[int, int] = {}
+    """Heads where they are not 64 wide."""
+    switches: Mapping[str, tuple[str, ...]] = {}
+    """Choices beside the common ones (container, positions, tables), with their values; the first is the default."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    """Of the images in pre-training, values 0..1, RGB."""
+    writable = False
+    """Whether `convert --to` offers it."""
 
-    def recognises(self, state: State) -> bool:
+    def recognises(self, state: State, container: str = "") -> bool:
+        """Whether a state dict is of this family; by names and shapes alone, and the key that it lies under."""
         return all(any(matches(name, (pattern,)) for name in state) for pattern in self.signature) and not any(
             matches(name, self.foreign) for name in state
         )
-
-    def read(self, state: State) -> State:
-        """The file's tensors under names that `renames` knows; here a family merges or splits tensors."""
-        return state
-
-    def write(self, state: State) -> State:
-        """The inverse of `read`."""
-        return state
 
     def own_name(self, name: str) -> str | None:
         """Our name of a tensor in the file, None for one that has none."""
@@ -118,26 +97,78 @@ class Family:
         theirs = rename(name, tuple((own, theirs) for theirs, own in self.renames))
         return None if theirs is None or matches(theirs, self.foreign) else theirs
 
-    def reason_to_leave(self, name: str) -> str | None:
-        """Why a backbone need not take this tensor of the file, None if it must."""
-        return next((reason for pattern, reason in self.may_leave if fnmatchcase(name, pattern)), None)
+    def steps_for(self, switches: Mapping[str, str]) -> tuple[Step, ...]:
+        """The transformations that these switches leave."""
+        return self.steps
 
-    def encoder(self, state: State) -> State:
-        """The encoder's tensors by own name without `backbone.`, from a state after `read`."""
-        owned = {self.own_name(name): tensor for name, tensor in state.items()}
-        return {
-            name.removeprefix("backbone."): tensor
-            for name, tensor in owned.items()
-            if name and name.startswith("backbone.")
-        }
+    def read(self, state: State, switches: Mapping[str, str]) -> tuple[State, dict[str, str], list[str]]:
+        """The file's state dict under own names and in our layout, the file's name of each tensor that has one, and a sentence for
+        each transformation. Tensors without an own name are left out."""
+        own, origin = {}, {}
+        for theirs, tensor in state.items():
+            if name := self.own_name(theirs):
+                own[name], origin[name] = tensor, theirs
+        notes = [note for step in self.steps_for(switches) if (note := step.read(own))]
+        return own, {name: theirs for name, theirs in origin.items() if name in own}, notes
 
-    def architecture(self, state: State, meta: dict[str, Any]) -> Architecture:
+    def write(self, own: State) -> tuple[State, list[str]]:
+        """The inverse of `read`: own names to the family's; also the own names that it has no place for."""
+        own = dict(own)
+        for step in reversed(self.steps):
+            step.write(own)
+        names = {name: self.their_name(name) for name in own}
+        state = {theirs: own[name] for name, theirs in names.items() if theirs is not None}
+        return state, [name for name, theirs in names.items() if theirs is None]
+
+    def reason_to_leave(self, name: str, own: str | None = None) -> str | None:
+        """Why a backbone need not take this tensor of the file (own: our name of it), None if it must."""
+        for pattern, reason in self.may_leave:
+            if fnmatchcase(name, pattern) or (own is not None and fnmatchcase(own, pattern)):
+                return reason
+        return None
+
+    def architecture(self, own: State, meta: dict[str, Any]) -> Architecture:
         """The architecture of a state after `read`; `meta` is what else the file holds."""
-        own = {self.own_name(name) or "": tensor for name, tensor in state.items()}
-        blocks = {int(found[1]) for name in own if (found := re.match(r"decoders\.0\.blocks\.(\d+)\.", name))}
+        architecture = read_architecture(encoder_of(own), stored_heads(meta), stored_grid(meta))
+        facts = {key: value for key, value in self.facts.items() if hasattr(architecture, key)}
+        width = architecture.embed_dim
+        if architecture.kind == "vit" and not architecture.heads_are_stored and width in self.heads_by_width:
+            facts["num_heads"] = self.heads_by_width[width]  # type: ignore[index]
+        if architecture.final_norm is None and "encoding.tap_norms.0.weight" in own:
+            facts["final_norm"] = "tap"
         embed = own.get("decoders.0.embed.weight")
-        architecture = vit_architecture(self.encoder(state), stored_heads(meta), stored_grid(meta))
-        return replace(architecture, decoder_dim=None if embed is None else len(embed), decoder_depth=len(blocks))
+        blocks = {int(found[1]) for name in own if (found := re.match(r"decoders\.0\.blocks\.(\d+)\.", name))}
+        decoder_dim = None if embed is None else len(embed)
+        return replace(architecture, decoder_dim=decoder_dim, decoder_depth=len(blocks), **facts)
+
+    def last_norm(self, own: State, meta: dict[str, Any]) -> str | None:
+        """Own name, without `.weight`, of the norm that pre-training applied to the last block's tokens where that is no `norm`."""
+        for owner in ("backbone", "encoding"):
+            names = sorted(n for n in own if re.fullmatch(rf"{owner}\.tap_norms\.\d+\.weight", n))
+            if names:
+                return last_tap(owner, names, own, backbone_config(meta))
+        return None
+
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """All switches and their values."""
+        ways = {"container": self.containers, "positions": POSITION_WAYS, "tables": TABLE_WAYS}
+        return {**ways, **self.switches}
+
+
+def last_tap(owner: str, names: list[str], own: State, config: dict[str, Any]) -> str | None:
+    """The tap norm that belongs to the last block: the file's config tells; without one, the last, as in every method here."""
+    index = max(int(name.split(".")[2]) for name in names)
+    taps = config.get("taps")
+    if owner == "backbone" and isinstance(taps, list | tuple) and taps:
+        depth = read_architecture(encoder_of(own)).as_dict().get("depth") or 0
+        last = [k for k, tap in enumerate(taps) if isinstance(tap, int) and tap % depth == depth - 1] if depth else []
+        return f"{owner}.tap_norms.{last[0]}" if last else None
+    return f"{owner}.tap_norms.{index}"
+
+
+def encoder_of(own: State) -> State:
+    """The encoder's tensors by own name without `backbone.`."""
+    return {n.removeprefix("backbone."): tensor for n, tensor in own.items() if n.startswith("backbone.")}
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
@@ -145,101 +176,9 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def rename(name: str, table: tuple[tuple[str, str], ...]) -> str | None:
+    """A name by the first row of a table that fits; `*` is any text, `#` a number."""
     for source, target in table:
-        found = re.fullmatch(re.escape(source).replace(r"\*", "(.+?)"), name)
+        found = re.fullmatch(re.escape(source).replace(r"\*", "(.+?)").replace(r"\#", r"(\d+)"), name)
         if found:
-            return target.replace("*", "{}").format(*found.groups())
+            return re.sub(r"[*#]", "{}", target).format(*found.groups())
     return None
-
-
-def vit_architecture(encoder: State, heads: int | None = None, grid: Grid | None = None) -> Architecture:
-    """The architecture of an encoder's state dict (own names, no prefix); heads and grid if the file stores them."""
-    patch, fc1, table = (encoder.get(n) for n in ("patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "pos_embed"))
-    norm1 = encoder.get("blocks.0.norm1.weight")
-    width = next((t.shape[dim] for t, dim in ((patch, 0), (norm1, 0), (table, -1)) if t is not None), None)
-    return Architecture(
-        embed_dim=width,
-        depth=len({int(found[1]) for name in encoder if (found := re.match(r"blocks\.(\d+)\.", name))}),
-        num_heads=heads or conventional_heads(width),
-        mlp_ratio=None if fc1 is None else fc1.shape[0] / fc1.shape[1],
-        patch_size=None if patch is None else patch.shape[-1],
-        grid=table_grid(table, grid),
-        cls_token="cls_token" in encoder,
-        positions=table is not None,
-        final_norm=next((norm for norm in ("norm", "fc_norm") if f"{norm}.weight" in encoder), None),
-        heads_are_stored=heads is not None,
-    )
-
-
-def conventional_heads(width: int | None) -> int | None:
-    if width is None or width % 64:
-        return HEADS_BY_WIDTH.get(width or 0)
-    return HEADS_BY_WIDTH.get(width, width // 64)
-
-
-def table_grid(table: Tensor | None, grid: Grid | None) -> Grid | None:
-    """The grid of a table [1, 1 + h * w, D] (or without the class row): as stored if that fits, else the square one."""
-    if table is None:
-        return None
-    for count in (table.shape[1] - 1, table.shape[1]):
-        if grid is not None and grid[0] * grid[1] == count:
-            return grid
-        if count and math.isqrt(count) ** 2 == count:
-            return math.isqrt(count), math.isqrt(count)
-    return None
-
-
-def stored_heads(meta: dict[str, Any]) -> int | None:
-    """The number of heads that a file says: in our header, a runner's config, or the model name in MAE's arguments."""
-    header = _header(meta)
-    if str(header.get("num_heads", "")).isdigit():
-        return int(header["num_heads"])
-    arch = backbone_config(meta).get("arch")
-    if isinstance(arch, dict):
-        return arch.get("num_heads")
-    name = arch or str(getattr(meta.get("args"), "model", ""))
-    return next((heads for size, heads in ARCH_HEADS.items() if size in name.split("_")), None)
-
-
-def stored_grid(meta: dict[str, Any]) -> Grid | None:
-    """The grid of patches that a file says, in its header or in the config of a runner."""
-    found = re.fullmatch(r"(\d+)x(\d+)", str(_header(meta).get("grid", "")))
-    if found:
-        return int(found[1]), int(found[2])
-    config = backbone_config(meta)
-    size, patch = config.get("img_size", 224), config.get("patch_size", 16)
-    if not config or not isinstance(patch, int):
-        return None
-    h, w = (size, size) if isinstance(size, int) else size
-    return h // patch, w // patch
-
-
-def _header(meta: dict[str, Any]) -> dict[str, Any]:
-    # Both the runner's checkpoints and ours keep what is to be said about the file under `meta`.
-    header = meta.get("meta")
-    return header if isinstance(header, dict) else {}
-
-
-def backbone_config(meta: dict[str, Any]) -> dict[str, Any]:
-    """`model.backbone` of the config that mmengine's runner writes as text; read, never run. Empty if there is none."""
-    text = _header(meta).get("cfg")
-    try:
-        tree = ast.parse(text) if isinstance(text, str) else ast.Module([], [])
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "model":
-                backbone = _literal(node.value).get("backbone", {})
-                return backbone if isinstance(backbone, dict) else {}
-    except (SyntaxError, ValueError, AttributeError):
-        pass
-    return {}
-
-
-def _literal(node: ast.expr) -> Any:
-    # ast.literal_eval, and `dict(a=1)`, which is how mmengine prints a config.
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict" and not node.args:
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(element) for element in node.elts]
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k is not None}
-    return ast.literal_eval(node)

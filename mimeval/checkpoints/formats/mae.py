@@ -1,6 +1,6 @@
 """Checkpoints of facebookresearch/mae and of what kept its names (EMAE, timm's plain ViT): pre-trained or tuned."""
 
-from .base import Family
+from .base import PRETRAINING, Family
 
 NAMES = (
     ("cls_token", "backbone.cls_token"),
@@ -17,6 +17,11 @@ NAMES = (
     ("decoder_norm.*", "decoders.0.norm.*"),
     ("decoder_pred.*", "decoders.0.pred.*"),
 )
+ENDS = (
+    ("norm.*", "this backbone ends without norm"),
+    ("fc_norm.*", "this backbone ends without fc_norm"),
+    ("cls_token", "this backbone has no class token"),
+)
 
 
 class MAE(Family):
@@ -24,20 +29,21 @@ class MAE(Family):
 
     name = "mae"
     containers = ("model", "state_dict", "")
-    signature = ("blocks.*.attn.qkv.weight",)
+    signature: tuple[str, ...] = ("blocks.*.attn.qkv.weight",)
     foreign = (
         "*.attn.q_bias",  # BEiT and its kin
         "*relative_position*",
         "*.gamma*",  # layer scale: BEiT, DINOv2
         "register_tokens",
         "*.rel_pos_[hw]",  # ViTDet
+        "norm.[0-9]*",  # LocalMIM's taps
+        "tokenizer.*",  # ClusterMIM
     )
     renames = NAMES
-    may_leave = (
-        ("mask_token", "pre-training only"),
-        ("decoder_*", "pre-training only"),
+    may_leave: tuple[tuple[str, str], ...] = (
+        ("mask_token", PRETRAINING),
+        ("decoder_*", PRETRAINING),
         ("head.*", "a classifier"),
-        ("norm.*", "this backbone ends without norm"),
-        ("fc_norm.*", "this backbone ends without fc_norm"),
-        ("cls_token", "this backbone has no class token"),
+        *ENDS,
     )
+    writable = True
