@@ -46,9 +46,17 @@ PARAMETERS = {
     # Trainable parameters as counted on the official models, and fixed tables, in which Swin's have a class row more here.
     "localmim_vitb.py": 89_916_140 + 353_024,
     "localmim_vitl.py": 307_651_480 + 403_456,
+    # The official code cannot build it. MAE's encoder with a norm for each of 4 levels in place of the last; 4 times a linear layer, a
+    # mask token, a block, a norm and positions of 257 tokens, 256 wide; heads to 54 values, as ViT-L's.
+    "localmim_vith.py": 630_764_800 + 3 * 2560 + 4 * (1281 * 256 + 256 + 789_760 + 512 + 257 * 256) + 333_720,
     "localmim_swinb.py": 87_761_872 + 88_256,
     "localmim_swinl.py": 196_450_028 + 88_256,
     "localmim_pixel_swinb.py": 88_641_592 + 88_256,
+    # MTO adds none to its host.
+    "mto_mae_vitb.py": 111_907_840,
+    "mto_simmim_vitb.py": 86_256_720 + 12 * 768,
+    # LocalMIM's with 50 classes in place of 27 values, from 64, 128, 256 and 256 features.
+    "combined_vitb.py": 89_916_140 + 353_024 + (65 + 129 + 257 + 257) * (50 - 27),
     "transfer/knn_vitb.py": 85_798_656,
     "transfer/knn_vitl.py": 303_301_632,
     "transfer/linear_vitb.py": 86_567_656,

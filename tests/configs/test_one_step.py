@@ -30,9 +30,13 @@ CONFIGS = [
     "clustermim_feature_vits",
     "localmim_vitb",
     "localmim_vitl",
+    "localmim_vith",
     "localmim_swinb",
     "localmim_swinl",
     "localmim_pixel_swinb",
+    "mto_mae_vitb",
+    "mto_simmim_vitb",
+    "combined_vitb",
     "transfer/linear_vitb",
     "transfer/finetune_vitb",
     "transfer/finetune_vith",
@@ -89,19 +93,22 @@ def fit_dense(model: Any, pipeline: list) -> None:
                     transform.crop_size = (24, 40)
 
 
-def fit_pretraining(config: Config) -> None:
+def fit_pretraining(config: Config, original_patch: int) -> None:
     """Images, masks and targets of a pre-training config that fit each other on small images."""
     model = config.model
     for target in model.targets:
         if target.get("patch_size") == 14:
             target.patch_size = 16
+        if type(target.get("cell")) is float:
+            # Cells are shares of a patch, which has 16 pixels from here on.
+            target.cell = target.cell * 16 / original_patch
         if "centres" in target:
             target.centres = None
             if "backbone" in target.tokenizer.vectors:
                 target.tokenizer.vectors.backbone.arch = dict(embed_dim=24, depth=2, num_heads=2)
     if model.masking.type == "BlockMasking":
         model.masking.update(patches=6, min_patches=2)
-    if "depths" in model.backbone.arch or "encoding" in model:
+    if "depths" in model.backbone.arch or "encoding" in model or "mask_token" in model:
         # A grid of at least 2 x 2 cells of 32 pixels.
         model.backbone.img_size = 64
         for step in config.train_dataloader.dataset.dataset.pipeline:
@@ -117,13 +124,14 @@ def shrink(config: Config) -> Config:
     backbone.pop("init_cfg", None)
     backbone.arch = dict(embed_dim=24, depth=depth, num_heads=2)
     backbone.img_size = 64 if backbone.get("window_size") else 32
+    original_patch = backbone.get("patch_size", 16)
     if backbone.get("patch_size") == 14:
         backbone.patch_size = 16
     if backbone.type.endswith("SwinTransformer"):
         backbone.pop("arch")
         backbone.update(arch=dict(embed_dim=8, depths=(2, 2, 6, 2), num_heads=(1, 2, 2, 2)), img_size=32)
     if small.model.get("type") == "MaskedImageModel":
-        fit_pretraining(small)
+        fit_pretraining(small, original_patch)
     if small.model.get("type") == "ImageClassifier":
         small.model.head.in_channels = 64 if "depths" in backbone.arch else 24
     if "neck" in small.model or "decode_head" in small.model:

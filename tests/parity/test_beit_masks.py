@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mimeval.pretrain.masking import BlockMasking
+from tests.parity.record import close
 
 FACTS = json.loads((Path(__file__).parent / "golden" / "beit_facts.json").read_text())
 DRAWS = 8000
@@ -30,17 +31,21 @@ def test_counts_and_frequencies(row):
     masks = masking(keys, tuple(settings["input_size"])).mask[:, 0].numpy()
     counts = masks.sum(1)
     # The official mean has a standard error of 0.02; the note in the file asks for 0.1.
-    assert abs(counts.mean() - row["count_mean"]) < 0.1
-    assert abs(counts.std() - row["count_std"]) < 0.15
+    close("BEiT masks", "mean number of hidden patches", float(counts.mean()), row["count_mean"], 0.1)
+    close("BEiT masks", "standard deviation of that number", float(counts.std()), row["count_std"], 0.15)
     assert counts.max() == row["count_max"]
     official, ours = row["count_histogram"], Counter(counts.astype(int))
     distance = (
         sum(abs(ours[n] / DRAWS - official.get(str(n), 0) / row["draws"]) for n in range(row["count_max"] + 1)) / 2
     )
-    assert distance < 0.04
-    short = (counts < settings["num_masking_patches"]).mean()
-    assert abs(short - row["ended_without_reaching_the_count"] / row["draws"]) < 0.04
+    close("BEiT masks", "distance of that number's distributions", float(distance), 0.0, 0.04)
+    short, theirs = (
+        (counts < settings["num_masking_patches"]).mean(),
+        row["ended_without_reaching_the_count"] / row["draws"],
+    )
+    close("BEiT masks", "share of masks that end short", float(short), theirs, 0.04)
     # A cell's frequency has a standard error of up to 0.013; the largest difference of 196 is some 4 of these.
     frequencies, theirs = masks.mean(0).reshape(settings["input_size"]), np.array(row["cell_frequency"])
-    assert np.abs(frequencies - theirs).max() < 0.05
-    assert np.abs(averaged(frequencies) - averaged(theirs)).max() < 0.03
+    close("BEiT masks", "how often each patch is hidden", frequencies.tolist(), theirs.tolist(), 0.05)
+    symmetric = averaged(frequencies).tolist(), averaged(theirs).tolist()
+    close("BEiT masks", "the same, averaged over mirror images", *symmetric, 0.03)

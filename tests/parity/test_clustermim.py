@@ -7,6 +7,7 @@ from mimeval.pretrain.model import MaskedImageModel
 from mimeval.pretrain.tokenizers import BackbonePatches, PatchVectors, write_tokenizer
 from mimeval.registry import MODELS
 from tests.golden import golden
+from tests.parity.record import LARGEST, close, same
 from tests.parity.test_mae_pretrain import PREPROCESSOR, our_name
 
 # The official `--token_normalize` is our 'dot'.
@@ -59,15 +60,12 @@ def build(arrays, folder, distance: str, smoothing: float = 0.0) -> MaskedImageM
     return model
 
 
-def assert_close(ours, theirs):
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("branch", DISTANCES)
 def test_tokens_are_exact(branch, arrays, tmp_path):
     target = build(arrays, tmp_path, DISTANCES[branch]).targets[0]
     tokens = target(arrays["in/images"])
-    assert tokens.dtype == torch.int64 and torch.equal(tokens, arrays[f"{branch}/out/tokens"])
+    assert tokens.dtype == torch.int64
+    same("ClusterMIM", "tokens", tokens, arrays[f"{branch}/out/tokens"])
 
 
 def test_a_true_cosine_is_another_tokenizer(arrays, tmp_path):
@@ -80,9 +78,9 @@ def test_a_true_cosine_is_another_tokenizer(arrays, tmp_path):
 def test_mask_latent_and_logits(arrays, tmp_path):
     model = build(arrays, tmp_path, "euclid")
     masks = model.masking.from_noise(arrays["in/noise"], model.mask_grid)
-    assert torch.equal(masks.mask[:, 0], arrays["out/mask"])
-    assert_close(model.encode(arrays["in/images"], masks)[0], arrays["out/latent"])
-    assert_close(model.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/logits"])
+    same("ClusterMIM", "mask", masks.mask[:, 0], arrays["out/mask"])
+    close("ClusterMIM", "latent", model.encode(arrays["in/images"], masks)[0], arrays["out/latent"], 1e-5)
+    close("ClusterMIM", "logits", model.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/logits"], 1e-5)
 
 
 @pytest.mark.parametrize("case", ["cosine_ls0", "cosine_ls0.1", "euclid_ls0", "euclid_ls0.1"])
@@ -91,7 +89,7 @@ def test_loss_and_every_gradient(case, arrays, tmp_path):
     model = build(arrays, tmp_path, DISTANCES[branch], float(smoothing))
     masks = model.masking.from_noise(arrays["in/noise"], model.mask_grid)
     loss = model.losses_of(arrays["in/images"], masks)["loss_reconstruction"]
-    assert_close(loss, arrays[f"{case}/out/loss"].squeeze())
+    close("ClusterMIM", "loss", loss, arrays[f"{case}/out/loss"].squeeze(), 1e-5)
     prefix = f"{case}/grad/"
     expected = {our_name(key[len(prefix) :]): value for key, value in arrays.items() if key.startswith(prefix)}
     if not expected:
@@ -101,7 +99,7 @@ def test_loss_and_every_gradient(case, arrays, tmp_path):
     trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained.keys() == expected.keys()
     for name, gradient in expected.items():
-        assert (trained[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), name
+        close("ClusterMIM", "every gradient", trained[name], gradient, 1e-5, LARGEST, name)
 
 
 def test_all_but_the_head_is_mae(arrays, tmp_path):
@@ -141,4 +139,5 @@ def test_patch_tokens_of_an_official_dino_file(tmp_path):
     )
     vectors.init_weights()
     tokens = torch.from_numpy(arrays["out/tokens"])
-    assert_close(vectors(torch.from_numpy(arrays["in/images"])), tokens[:, 1:])
+    features = vectors(torch.from_numpy(arrays["in/images"]))
+    close("DINO", "patch tokens for ClusterMIM", features, tokens[:, 1:], 1e-5)

@@ -5,6 +5,7 @@ import torch
 
 from mimeval.pretrain.targets.hog import HOGTarget
 from tests.golden import golden
+from tests.parity.record import close
 
 # Maps of fine cells are stored sampled.
 STEPS = {4: 5, 8: 3, 16: 1, 32: 1}
@@ -22,7 +23,8 @@ def test_localmim(nbins, cell, bias):
         target.load_state_dict({"gradient_bias": arrays[f"state/{entry}.conv.bias"]}, strict=True)
     maps = target(arrays["in/images"]).transpose(1, 2).unflatten(2, target.grid((224, 224)))
     step = STEPS[cell]
-    torch.testing.assert_close(maps[:, :, ::step, ::step], arrays[f"out/{entry}"], rtol=0, atol=1e-5)
+    quantity = "HOG" + ", with its bias" * bias
+    close("LocalMIM", quantity, maps[:, :, ::step, ::step], arrays[f"out/{entry}"], 1e-5, name=entry)
     whole = maps[0].double().flatten(1)
     checks = torch.stack([whole.sum(1), whole.square().sum(1)])
     torch.testing.assert_close(checks, arrays[f"out/{entry}_checks"].double(), rtol=1e-5, atol=1e-5)
@@ -32,8 +34,7 @@ def test_maskfeat():
     arrays = {key: torch.from_numpy(value) for key, value in golden("maskfeat_hog")[0].items()}
     target = HOGTarget(cell=8, nbins=9, patch_size=16)
     assert target.dim == 108
-    torch.testing.assert_close(target.histograms(arrays["in/images"]), arrays["out/hog"], rtol=0, atol=1e-6)
+    close("MaskFeat", "HOG of every cell", target.histograms(arrays["in/images"]), arrays["out/hog"], 1e-6)
     labels = target(arrays["in/images"])
-    torch.testing.assert_close(labels, arrays["out/labels_all"], rtol=0, atol=1e-6)
-    hidden = labels[arrays["in/mask"].bool()]
-    torch.testing.assert_close(hidden, arrays["out/labels_masked"], rtol=0, atol=1e-6)
+    close("MaskFeat", "targets of every patch", labels, arrays["out/labels_all"], 1e-6)
+    close("MaskFeat", "targets of hidden patches", labels[arrays["in/mask"].bool()], arrays["out/labels_masked"], 1e-6)

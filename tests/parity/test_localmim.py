@@ -8,6 +8,7 @@ from mimeval.errors import UserError
 from mimeval.pretrain.model import MaskedImageModel
 from mimeval.pretrain.targets.hog import SOBEL
 from tests.golden import golden
+from tests.parity.record import LARGEST, close, same
 
 # Maps of fine levels are stored sampled.
 STEPS = {0: 5, 1: 3, 2: 1, 3: 1}
@@ -39,9 +40,8 @@ def our_name(official: str) -> str | None:
     return {"norm": f"backbone.tap_norms.{tail}", "decoder": f"decoders.{tail}"}.get(head, f"backbone.{official}")
 
 
-def assert_close(ours, theirs, tolerance, name=""):
-    error = ((ours - theirs).abs().max() / theirs.abs().max()).item()
-    assert error <= tolerance, f"{name} is off by {error:.1e} of its largest entry"
+def assert_close(quantity, ours, theirs, level=""):
+    close("LocalMIM ViT", quantity, ours, theirs, 5e-6, LARGEST, str(level))
 
 
 @pytest.fixture(scope="module")
@@ -62,26 +62,26 @@ def model(arrays) -> MaskedImageModel:
 
 def test_masks_taps_predictions_targets_and_losses(arrays, model):
     masks = model.masking.from_noise(arrays["in/noise"], (14, 14))
-    assert torch.equal(masks.mask[:, 0], arrays["out/mask"])
+    same("LocalMIM ViT", "mask", masks.mask[:, 0], arrays["out/mask"])
     images = arrays["in/images"]
     latents, predictions = model.encode(images, masks), model.predict(images, masks)
     losses = []
     for k, (latent, prediction, target, decoder) in enumerate(
         zip(latents, predictions, model.targets, model.decoders, strict=True)
     ):
-        assert_close(latent, arrays[f"out/latent{k}"], 5e-6, f"latent {k}")
+        assert_close("latents", latent, arrays[f"out/latent{k}"], k)
         weights = masks.weights(decoder.grid)
-        assert torch.equal(weights[:, 0], arrays[f"out/mask{k}"])
+        same("LocalMIM ViT", "masks of levels", weights[:, 0], arrays[f"out/mask{k}"])
         step, targets = STEPS[k], target(images)
         for name, cells in (("pred", prediction[:, 0]), ("target", targets)):
             maps = cells.unflatten(1, decoder.grid)[:, ::step, ::step]
-            assert_close(maps, arrays[f"out/{name}{k}"], 5e-6, f"{name} {k}")
+            assert_close({"pred": "predictions", "target": "targets"}[name], maps, arrays[f"out/{name}{k}"], k)
             whole = cells.double()
             checks = torch.stack([whole.sum(), whole.square().sum()])
             torch.testing.assert_close(checks, arrays[f"out/{name}{k}_checks"].double(), rtol=1e-5, atol=1e-4)
         losses.append(model.loss_function(prediction, targets, weights))
-    assert_close(torch.stack(losses), arrays["out/loss_levels"], 5e-6, "losses")
-    assert_close(model.losses_of(images, masks)["loss_reconstruction"], arrays["out/loss"], 5e-6, "loss")
+    assert_close("losses of levels", torch.stack(losses), arrays["out/loss_levels"])
+    assert_close("loss", model.losses_of(images, masks)["loss_reconstruction"], arrays["out/loss"])
 
 
 def test_every_gradient(arrays, model):
@@ -92,7 +92,7 @@ def test_every_gradient(arrays, model):
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == set(expected)
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     for name, gradient in expected.items():
-        assert_close(gradients[name], gradient, 3e-5, name)
+        close("LocalMIM ViT", "every gradient", gradients[name], gradient, 3e-5, LARGEST, name)
 
 
 def test_vit_base_has_the_official_levels_and_names():

@@ -5,7 +5,7 @@ import torch
 
 from mimeval.pretrain.model import MaskedImageModel
 from tests.golden import golden
-from tests.parity.test_localmim import assert_close
+from tests.parity.record import LARGEST, close, same
 
 STRIDES = (8, 16, 32, 32)
 
@@ -79,6 +79,10 @@ def case(request):
     return arrays, model
 
 
+def assert_close(quantity, ours, theirs, level=""):
+    close("LocalMIM Swin", quantity, ours, theirs, 5e-6, LARGEST, str(level))
+
+
 def masks_of(model, arrays):
     """The official mask hides cells whose number in a permutation is at most 36; ours shows those of the least noise."""
     return model.masking.from_noise(-arrays["in/perm"][None].float(), (7, 7))
@@ -99,7 +103,7 @@ def sampled(cells: torch.Tensor, grid, kind: str, level: int) -> torch.Tensor:
 def test_masks_taps_predictions_targets_and_losses(case):
     arrays, model = case
     images, masks = arrays["in/images"], masks_of(model, arrays)
-    assert torch.equal(masks.mask[:, 0], arrays["out/mask"].float())
+    same("LocalMIM Swin", "mask", masks.mask[:, 0], arrays["out/mask"].float())
     assert masks.mask.sum() == 37
     latents, predictions = model.encode(images, masks), model.predict(images, masks)
     assert [latent.shape[1] for latent in latents] == [192, 48, 12, 12]
@@ -108,23 +112,20 @@ def test_masks_taps_predictions_targets_and_losses(case):
         zip(latents, predictions, model.targets, model.decoders, strict=True)
     ):
         weights = masks.weights(decoder.grid)
-        assert torch.equal(weights[:, 0], arrays[f"out/mask{k}"])
+        same("LocalMIM Swin", "masks of levels", weights[:, 0], arrays[f"out/mask{k}"])
         order = masks.on(decoder.grid).ids_keep[0, 0].argsort()
-        assert_close(
-            latent[:, order],
-            in_raster_order(arrays[f"out/latent{k}"], weights[0, 0], decoder.grid),
-            5e-6,
-            f"latent {k}",
-        )
+        official = in_raster_order(arrays[f"out/latent{k}"], weights[0, 0], decoder.grid)
+        assert_close("latents", latent[:, order], official, k)
         targets = target(images)
         for name, cells in (("pred", prediction[:, 0]), ("target", targets)):
-            assert_close(sampled(cells, decoder.grid, name, k), arrays[f"out/{name}{k}"], 5e-6, f"{name} {k}")
+            quantity = {"pred": "predictions", "target": "targets"}[name]
+            assert_close(quantity, sampled(cells, decoder.grid, name, k), arrays[f"out/{name}{k}"], k)
             whole = cells.double()
             checks = torch.stack([whole.sum(), whole.square().sum()])
             torch.testing.assert_close(checks, arrays[f"out/{name}{k}_checks"].double(), rtol=1e-5, atol=1e-4)
         losses.append(model.loss_function(prediction, targets, weights))
-    assert_close(torch.stack(losses), arrays["out/loss_levels"], 5e-6, "losses")
-    assert_close(model.losses_of(images, masks)["loss_reconstruction"], arrays["out/loss"], 5e-6, "loss")
+    assert_close("losses of levels", torch.stack(losses), arrays["out/loss_levels"])
+    assert_close("loss", model.losses_of(images, masks)["loss_reconstruction"], arrays["out/loss"])
 
 
 def in_raster_order(latent: torch.Tensor, mask: torch.Tensor, grid) -> torch.Tensor:
@@ -142,9 +143,9 @@ def test_every_gradient(case):
     whole, rows = ours(arrays, "grad"), ours(arrays, "gradrows")
     assert whole.keys() | rows.keys() == gradients.keys()
     for name, gradient in whole.items():
-        assert_close(gradients[name], gradient, 3e-5, name)
+        close("LocalMIM Swin", "every gradient", gradients[name], gradient, 3e-5, LARGEST, name)
     for name, gradient in rows.items():
-        assert_close(gradients[name][::16], gradient, 3e-5, name)
+        close("LocalMIM Swin", "every gradient", gradients[name][::16], gradient, 3e-5, LARGEST, name)
     for name, (total, squares, largest) in ours(arrays, "gradsum", lambda name, value: value).items():
         gradient = gradients[name].double()
         found = torch.stack([gradient.abs().sum(), gradient.square().sum(), gradient.abs().max()])

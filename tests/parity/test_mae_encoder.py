@@ -4,6 +4,7 @@ import torch
 
 from mimeval.backbones import VisionTransformer
 from tests.golden import golden
+from tests.parity.record import close
 
 DECODER = ("decoder_", "mask_token")
 
@@ -18,12 +19,12 @@ def test_latent_of_the_visible_patches():
     ids_keep = arrays["in/noise"].argsort(dim=1)[:, : grid[0] * grid[1] // 4]
     visible = patches.gather(1, ids_keep[..., None].expand(-1, -1, 32))
     (latent,) = model.encode(visible)
-    torch.testing.assert_close(latent, arrays["out/latent"], rtol=0, atol=1e-5)
+    close("MAE", "encoder on visible patches", latent, arrays["out/latent"], 1e-5)
 
 
 def test_initial_positions_are_the_official_ones():
     arrays, _ = golden("mae_pretrain")
     model = VisionTransformer(dict(embed_dim=32, depth=1, num_heads=4), img_size=32, patch_size=8)
     official = torch.from_numpy(arrays["state/pos_embed"])
-    torch.testing.assert_close(model.pos_embed.data, official, rtol=0, atol=1e-6)
+    close("MAE", "positions", model.pos_embed.data, official, 1e-6)
     assert not model.pos_embed.requires_grad

@@ -12,6 +12,7 @@ from mimeval.engine.lars import LARS
 from mimeval.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mimeval.engine.schedule import WarmupCosine, warmup_cosine
 from mimeval.pretrain import MAEDecoder
+from tests.parity.record import EACH, LARGEST, close
 
 FACTS = json.loads((Path(__file__).parent / "golden" / "mae_facts.json").read_text())
 FINETUNE, PRETRAIN = FACTS["layer_decay"]["cases"], FACTS["pretrain_weight_decay"]
@@ -42,7 +43,7 @@ def test_finetuning_layer_decay(case):
     scales, decays, rates = (by_name(optimizer, key) for key in ("lr_scale", "weight_decay", "lr"))
     assert set(scales) == set(expected)
     for name, facts in expected.items():
-        assert scales[name] == pytest.approx(facts["lr_scale"], rel=1e-12), name
+        close("MAE fine-tuning", "layer-decay scales", scales[name], facts["lr_scale"], 1e-12, EACH, name)
         assert rates[name] == pytest.approx(1e-3 * facts["lr_scale"], rel=1e-12), name
         assert decays[name] == facts["weight_decay"], name
 
@@ -86,9 +87,10 @@ def test_learning_rate(case):
     optimizer = torch.optim.SGD(groups, lr=case["lr"])
     schedule = WarmupCosine(optimizer, warmup, min_lr, epochs, epoch_length=per_epoch)
     for epoch, lr, *group_lrs in case["rows"]:
-        assert warmup_cosine(epoch, case["lr"], warmup, epochs, min_lr) == pytest.approx(lr, rel=1e-12)
+        close("MAE", "rate", warmup_cosine(epoch, case["lr"], warmup, epochs, min_lr), lr, 1e-12, EACH)
         schedule.load_state_dict(dict(global_step=round(epoch * per_epoch), epoch_length=per_epoch))
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(group_lrs, rel=1e-12), epoch
+        rates = [group["lr"] for group in optimizer.param_groups]
+        close("MAE", "rate of each group", rates, group_lrs, 1e-12, EACH, str(epoch))
 
 
 @pytest.mark.parametrize("case", STEPS["cases"], ids=lambda case: f"weight_decay_{case['weight_decay']}")
@@ -107,5 +109,5 @@ def test_lars_steps(case):
         optimizer.step()
         for name, parameter in parameters.items():
             expected = {key: torch.tensor(value) for key, value in after[name].items()}
-            torch.testing.assert_close(parameter.detach(), expected["param"], rtol=1e-6, atol=1e-7)
-            torch.testing.assert_close(optimizer.state[parameter]["mu"], expected["mu"], rtol=1e-6, atol=1e-7)
+            close("MAE linear probe", "LARS: weights", parameter.detach(), expected["param"], 1e-6, LARGEST)
+            close("MAE linear probe", "LARS: momentum", optimizer.state[parameter]["mu"], expected["mu"], 1e-6, LARGEST)

@@ -5,6 +5,7 @@ import torch
 
 from mimeval.pretrain.model import MaskedImageModel
 from tests.golden import golden
+from tests.parity.record import LARGEST, close, same
 
 PREPROCESSOR = dict(type="mmengine.ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 DECODER_NAMES = {
@@ -53,22 +54,22 @@ def load(model: MaskedImageModel, arrays) -> MaskedImageModel:
     return model
 
 
-def assert_close(ours, theirs):
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+def assert_close(quantity, ours, theirs):
+    close("MAE", quantity, ours, theirs, 1e-5)
 
 
 def test_mask_latent_prediction_target_and_losses(arrays):
     model = load(build(), arrays)
     masks = model.masking.from_noise(arrays["in/noise"], (4, 4))
-    assert torch.equal(masks.mask[:, 0], arrays["out/mask"])
-    assert_close(model.encode(arrays["in/images"], masks)[0], arrays["out/latent"])
-    assert_close(model.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/pred"])
-    assert_close(model.targets[0](arrays["in/images"]), arrays["out/target_norm_pix"])
-    assert_close(model.losses_of(arrays["in/images"], masks)["loss_reconstruction"], arrays["out/loss"].squeeze())
+    same("MAE", "mask", masks.mask[:, 0], arrays["out/mask"])
+    assert_close("latent", model.encode(arrays["in/images"], masks)[0], arrays["out/latent"])
+    assert_close("prediction", model.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/pred"])
+    assert_close("target", model.targets[0](arrays["in/images"]), arrays["out/target_norm_pix"])
+    loss = model.losses_of(arrays["in/images"], masks)["loss_reconstruction"]
+    assert_close("loss", loss, arrays["out/loss"].squeeze())
     raw = load(build(norm_pix=False), arrays)
-    assert_close(
-        raw.losses_of(arrays["in/images"], masks)["loss_reconstruction"], arrays["out/loss_raw_pixels"].squeeze()
-    )
+    loss = raw.losses_of(arrays["in/images"], masks)["loss_reconstruction"]
+    assert_close("loss, raw pixels", loss, arrays["out/loss_raw_pixels"].squeeze())
 
 
 def test_every_gradient(arrays):
@@ -79,8 +80,7 @@ def test_every_gradient(arrays):
     trained = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained.keys() == expected.keys()
     for name, gradient in expected.items():
-        largest = gradient.abs().max()
-        assert (trained[name] - gradient).abs().max() <= 1e-5 * largest, name
+        close("MAE", "every gradient", trained[name], gradient, 1e-5, LARGEST, name)
 
 
 def test_low_contrast_pins_the_epsilon_of_the_target(arrays):
@@ -90,7 +90,7 @@ def test_low_contrast_pins_the_epsilon_of_the_target(arrays):
         arrays["lowcontrast/in/images"] if "lowcontrast/in/images" in arrays else arrays["in/images"] * 2**-7 + 0.25
     )
     losses = model.losses_of(images, masks)
-    assert_close(losses["loss_reconstruction"], arrays["lowcontrast/out/loss"].squeeze())
+    assert_close("loss, low contrast", losses["loss_reconstruction"], arrays["lowcontrast/out/loss"].squeeze())
 
 
 def test_one_part_of_emae_is_mae_on_the_same_mask(arrays):
@@ -98,8 +98,9 @@ def test_one_part_of_emae_is_mae_on_the_same_mask(arrays):
     parallel = load(build(masking=dict(type="mimeval.ParallelMasking", parts=4)), arrays)
     masks = parallel.masking.from_noise(arrays["in/noise"], (4, 4))
     # The first part shows the patches of least noise: exactly MAE's mask.
-    assert torch.equal(masks.mask[:, 0], arrays["out/mask"])
-    assert_close(parallel.predict(arrays["in/images"], masks)[0][:, 0], arrays["out/pred"])
+    same("EMAE", "first part's mask and MAE's", masks.mask[:, 0], arrays["out/mask"])
+    prediction = parallel.predict(arrays["in/images"], masks)[0][:, 0]
+    close("EMAE", "first part's prediction and MAE's", prediction, arrays["out/pred"], 1e-5)
     whole = parallel.losses_of(arrays["in/images"], masks)["loss_reconstruction"]
     single = load(build(), arrays)
     parts = []
@@ -108,4 +109,4 @@ def test_one_part_of_emae_is_mae_on_the_same_mask(arrays):
         alone = single.masking.from_noise(order.argsort(1).float(), (4, 4))
         assert torch.equal(alone.mask[:, 0], masks.mask[:, k])
         parts.append(single.losses_of(arrays["in/images"], alone)["loss_reconstruction"])
-    assert_close(whole, torch.stack(parts).mean())
+    close("EMAE", "loss and the mean of MAE's for each part's mask", whole, torch.stack(parts).mean(), 1e-5)

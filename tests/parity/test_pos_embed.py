@@ -6,6 +6,7 @@ import torch
 from mimeval.backbones import VisionTransformer
 from mimeval.backbones.positions import resample_positions, sincos_position_embedding
 from tests.golden import golden
+from tests.parity.record import close
 
 
 @pytest.fixture(scope="module")
@@ -16,15 +17,15 @@ def arrays():
 def test_sincos_tables(arrays):
     with_cls = sincos_position_embedding(32, (4, 4))[0]
     without = sincos_position_embedding(24, (5, 5), cls_token=False)[0]
-    torch.testing.assert_close(with_cls, arrays["out/sincos_dim32_grid4_cls"], rtol=0, atol=1e-6)
-    torch.testing.assert_close(without, arrays["out/sincos_dim24_grid5_nocls"], rtol=0, atol=1e-6)
+    close("MAE", "positions", with_cls, arrays["out/sincos_dim32_grid4_cls"], 1e-6)
+    close("MAE", "positions", without, arrays["out/sincos_dim24_grid5_nocls"], 1e-6)
 
 
 @pytest.mark.parametrize("new", [6, 3])
 def test_interpolation(arrays, new):
     table, expected = arrays[f"in/interpolate_4_to_{new}"], arrays[f"out/interpolate_4_to_{new}"]
     resampled = resample_positions(table[:, 1:], (4, 4), (new, new))
-    torch.testing.assert_close(resampled, expected[:, 1:], rtol=0, atol=1e-5)
+    close("MAE", "positions at another grid", resampled, expected[:, 1:], 1e-5)
 
 
 @pytest.mark.parametrize("new", [6, 3])
@@ -36,4 +37,4 @@ def test_the_backbone_interpolates_the_same_at_every_forward(arrays, new):
     model.patch_embed.proj.bias.data.zero_()
     patches, grid = model.embed_patches(torch.zeros(1, 3, 4 * new, 4 * new))
     assert grid == (new, new)
-    torch.testing.assert_close(patches, arrays[f"out/interpolate_4_to_{new}"][:, 1:], rtol=0, atol=1e-5)
+    close("MAE", "positions at another grid", patches, arrays[f"out/interpolate_4_to_{new}"][:, 1:], 1e-5)

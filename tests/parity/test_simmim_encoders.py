@@ -5,6 +5,7 @@ import torch
 
 from mimeval.backbones import SwinTransformer, VisionTransformer
 from tests.golden import golden
+from tests.parity.record import LARGEST, close
 
 
 def load(name):
@@ -46,11 +47,6 @@ def loss_of(arrays, features):
     return ((images - reconstruction).abs() * hidden).sum() / (hidden.sum() + 1e-5) / 3
 
 
-def assert_close(ours, theirs, tolerance, name):
-    error = ((ours - theirs).abs().max() / theirs.abs().max()).item()
-    assert error < tolerance, f"{name} is off by {error:.1e} of its largest entry"
-
-
 def test_swin():
     arrays, config = load("simmim_swin")
     arch = dict(embed_dim=config["EMBED_DIM"], depths=config["DEPTHS"], num_heads=config["NUM_HEADS"])
@@ -62,16 +58,17 @@ def test_swin():
     tokens = model.patch_embed(arrays["in/images"])
     tokens = torch.where(arrays["in/mask"].bool()[..., None], mask_token.squeeze(), tokens)
     features = model.norm(model.layers(tokens)).permute(0, 3, 1, 2)
-    assert_close(features, arrays["out/features"], 5e-6, "features")
+    close("SimMIM Swin", "encoder's features", features, arrays["out/features"], 5e-6, LARGEST)
 
     loss = loss_of(arrays, features)
-    assert_close(loss, arrays["out/loss"].squeeze(), 5e-6, "loss")
+    close("SimMIM Swin", "loss through the official head", loss, arrays["out/loss"].squeeze(), 5e-6, LARGEST)
     loss.backward()
     parameters = {**dict(model.named_parameters()), "mask_token": mask_token}
     official = {swin_name(name): value for name, value in part(arrays, "grad/encoder.").items()}
     assert set(official) == set(parameters)
     for name, gradient in official.items():
-        assert_close(parameters[name].grad, gradient.view_as(parameters[name]), 3e-5, name)
+        ours = parameters[name].grad
+        close("SimMIM Swin", "every gradient of the encoder", ours, gradient.view_as(ours), 3e-5, LARGEST, name)
 
 
 def test_vit_with_a_shared_relative_bias():
@@ -87,10 +84,10 @@ def test_vit_with_a_shared_relative_bias():
     patches = torch.where(arrays["in/mask"].flatten(1).bool()[..., None], mask_token.squeeze(), patches)
     (tokens,) = model.encode(patches)
     features = tokens[:, 1:].transpose(1, 2).unflatten(2, (h, w))
-    assert_close(features, arrays["out/features"], 5e-6, "features")
+    close("SimMIM ViT", "encoder's features", features, arrays["out/features"], 5e-6, LARGEST)
 
     loss = loss_of(arrays, features)
-    assert_close(loss, arrays["out/loss"].squeeze(), 5e-6, "loss")
+    close("SimMIM ViT", "loss through the official head", loss, arrays["out/loss"].squeeze(), 5e-6, LARGEST)
     loss.backward()
     parameters = {**dict(model.named_parameters()), "mask_token": mask_token}
     gradients = part(arrays, "grad/encoder.")
@@ -101,7 +98,7 @@ def test_vit_with_a_shared_relative_bias():
         if name.endswith("qkv.bias"):
             # Softmax ignores a bias of k: what rounding leaves of its gradient belongs to no official parameter.
             ours_here.view(3, -1)[1] = 0
-        assert_close(ours_here, gradient, 3e-5, name)
+        close("SimMIM ViT", "every gradient of the encoder", ours_here, gradient, 3e-5, LARGEST, name)
 
 
 @pytest.mark.parametrize("kind", ["swin", "vit"])

@@ -1,14 +1,15 @@
 """SimMIM's official pre-training, ViT and Swin, through the model itself: latents, reconstruction, loss, every gradient."""
 
 import pytest
-import torch
 
 from mimeval.pretrain.masks import Masks
 from mimeval.pretrain.model import MaskedImageModel
 from mimeval.pretrain.targets.pixel import patchify
-from tests.parity.test_simmim_encoders import assert_close, load, part, swin_name, vit_tensor
+from tests.parity.record import LARGEST, close, same
+from tests.parity.test_simmim_encoders import load, part, swin_name, vit_tensor
 
 UNIT = 32
+METHOD = {"vit": "SimMIM ViT", "swin": "SimMIM Swin"}
 
 
 def build(backbone: dict, stride: int) -> MaskedImageModel:
@@ -65,7 +66,7 @@ def masks_of(arrays, model) -> Masks:
     official = arrays["in/mask"].float()
     fold = official.shape[1] // model.mask_grid[0]
     masks = Masks.from_mask(official[:, ::fold, ::fold].flatten(1)[:, None], model.mask_grid)
-    assert torch.equal(masks.weights(model.backbone.grid)[:, 0], official.flatten(1))
+    same("SimMIM", "masks on patches", masks.weights(model.backbone.grid)[:, 0], official.flatten(1))
     return masks
 
 
@@ -74,12 +75,13 @@ def test_features_reconstruction_and_loss(kind):
     arrays, model, stride = parity(kind)
     images, masks = arrays["in/images"], masks_of(arrays, model)
     (latent,) = model.encode(images, masks)
-    assert_close(
-        latent[:, -(model.targets[0].grid((96, 96))[0] ** 2) :], arrays["out/features"].flatten(2).mT, 5e-6, kind
-    )
+    features = latent[:, -(model.targets[0].grid((96, 96))[0] ** 2) :]
+    close(METHOD[kind], "latent", features, arrays["out/features"].flatten(2).mT, 5e-6, LARGEST)
     (prediction,) = model.predict(images, masks)
-    assert_close(prediction[:, 0], patchify(arrays["out/reconstruction"], stride), 5e-6, "reconstruction")
-    assert_close(model.losses_of(images, masks)["loss_reconstruction"], arrays["out/loss"].squeeze(), 5e-6, "loss")
+    expected = patchify(arrays["out/reconstruction"], stride)
+    close(METHOD[kind], "reconstruction", prediction[:, 0], expected, 5e-6, LARGEST)
+    loss = model.losses_of(images, masks)["loss_reconstruction"]
+    close(METHOD[kind], "loss", loss, arrays["out/loss"].squeeze(), 5e-6, LARGEST)
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
@@ -90,11 +92,13 @@ def test_every_gradient(kind):
     official = our_tensors(kind, part(arrays, "grad/"), stride)
     assert set(trained) == set(official) | ({"decoders.0.pred.weight"} if kind == "swin" else set())
     for name, gradient in official.items():
-        assert_close(trained[name], gradient.view_as(trained[name]), 3e-5, name)
+        ours = trained[name]
+        close(METHOD[kind], "every gradient", ours, gradient.view_as(ours), 3e-5, LARGEST, name)
     if kind == "swin":
         # Too large to be stored whole: every 16th row, in the official order of rows.
         whole = trained["decoders.0.pred.weight"].unflatten(0, (stride, stride, 3)).permute(2, 0, 1, 3).flatten(0, 2)
-        assert_close(whole[::16], arrays["gradrows/decoder.0.weight"].flatten(1), 3e-5, "decoders.0.pred.weight")
+        rows = arrays["gradrows/decoder.0.weight"].flatten(1)
+        close(METHOD[kind], "every gradient", whole[::16], rows, 3e-5, LARGEST, "decoders.0.pred.weight")
 
 
 def test_a_k_bias_has_no_gradient_at_all():
