@@ -3,7 +3,7 @@
 COMMAND   tools/dist_train.sh configs/localmim_pixel_swinb.py 8 --data DATA
 hardware  8 GPUs x 256 images = batch 2048; published: 1.0 V100 hours an epoch
 sources   official Swin/README.md (target Pixel, norm_pix_loss); the rest as localmim_swinb.py
-expected  fine-tuning 84.0 % top-1 (published, README.md, with wrong places; not run here)
+expected  fine-tuning 84.0 % top-1 (published, README.md, with wrong places as encoding.misplaced=True gives them; not run here)
 """
 
 _base_ = ["./localmim_swinb.py"]

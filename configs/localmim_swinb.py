@@ -5,7 +5,7 @@ hardware  8 GPUs x 256 images = batch 2048; published: 1.1 V100 hours an epoch
 sources   official Swin/README.md (batch, rate, epochs, warm-up, 18 bins, hog_bias), Swin/run_pretrain.py (min lr 0; mask
           tokens and position bias tables are not decayed) and Swin/models_mim.py (masks, stages, decoders). There, tokens of
           stages 2 and 3 have wrong places in their windows: encoding.misplaced=True does so too (docs/methods.md)
-expected  fine-tuning 84.1 % top-1 (published, README.md, with wrong places; not run here)
+expected  fine-tuning 84.1 % top-1 (published, README.md, with wrong places as encoding.misplaced=True gives them; not run here)
 """
 
 _base_ = ["./_base_/pretrain.py"]

@@ -30,7 +30,9 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
 MODELS = _child(
     "model",
     ROOT_MODELS,
-    "mimeval.backbones",
+    "mimeval.backbones.pyramid",
+    "mimeval.backbones.swin",
+    "mimeval.backbones.vit",
     "mimeval.pretrain",
     "mimeval.transfer.models",
     "mimeval.transfer.preprocess",
@@ -46,4 +48,4 @@ OPTIMIZERS = _child("optimizer", ROOT_OPTIMIZERS, "mimeval.engine")
 OPTIM_WRAPPERS = _child("optim_wrapper", ROOT_OPTIM_WRAPPERS, "mimeval.engine")
 OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", ROOT_OPTIM_WRAPPER_CONSTRUCTORS, "mimeval.engine")
 PARAM_SCHEDULERS = _child("parameter scheduler", ROOT_PARAM_SCHEDULERS, "mimeval.engine")
-WEIGHT_INITIALIZERS = _child("weight initializer", ROOT_WEIGHT_INITIALIZERS, "mimeval.checkpoints")
+WEIGHT_INITIALIZERS = _child("weight initializer", ROOT_WEIGHT_INITIALIZERS, "mimeval.checkpoints.load")

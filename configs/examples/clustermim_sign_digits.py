@@ -12,7 +12,9 @@ _base_ = ["../_base_/sign_digits.py", "../_base_/demo_tokens.py"]
 model = dict(
     masking=dict(type="RandomMasking", ratio=0.75),
     decoders=[dict(type="MAEDecoder", embed_dim=48, depth=1, num_heads=2)],
-    targets=[dict(type="ClusterTarget", tokenizer=_base_.tokenizer, centres="work_dirs/tokens_sign_digits.safetensors")],
+    targets=[
+        dict(type="ClusterTarget", tokenizer=_base_.tokenizer, centres="work_dirs/tokens_sign_digits.safetensors")
+    ],
     loss=dict(type="MaskedCrossEntropy"),
 )
 train_cfg = dict(max_epochs=40)

@@ -7,5 +7,6 @@ expected  docs/results.md, reproduced there
 """
 
 data_root = "data/"
+swin = "camvid_swin.py"  # for Swin checkpoints
 seeds = [0, 1]
 tasks = dict(segmentation=dict(config="../examples/camvid_upernet.py"))

@@ -7,6 +7,7 @@ expected  see README.md, reproduced by tools/quickstart.sh
 """
 
 data_root = "data/demo/"
+swin = "demo_swin.py"  # for Swin checkpoints
 seeds = [0]
 tasks = dict(
     knn=dict(config="../demo/knn_demo.py"),

@@ -7,5 +7,6 @@ expected  docs/results.md, reproduced there
 """
 
 data_root = "data/"
+swin = "pennfudan_swin.py"  # for Swin checkpoints
 seeds = [0, 1]
 tasks = dict(detection=dict(config="../examples/pennfudan_maskrcnn.py"))

@@ -7,6 +7,7 @@ expected  docs/results.md, reproduced there
 """
 
 data_root = "data/"
+swin = "sign_digits_swin.py"  # for Swin checkpoints
 seeds = [0, 1]
 tasks = dict(
     knn=dict(config="../examples/sign_digits_knn.py"),

@@ -7,6 +7,7 @@ expected  each task's config; published figures, not run here
 """
 
 data_root = "data/"
+swin = "standard_swin.py"  # for Swin checkpoints
 seeds = [0]
 tasks = dict(
     knn=dict(config="../transfer/knn_vitb.py"),

@@ -25,6 +25,8 @@ model = dict(
         pos_embed="none",
         rel_pos="bias",
         init_values=0.1,
+        k_bias=False,
+        table_resample="geometric",
         drop_path_rate=0.1,
         init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/beit_base_patch16_224_pt22k.pth"),
     ),

@@ -22,6 +22,8 @@ model = dict(
         pos_embed="none",
         rel_pos="bias",
         init_values=0.1,
+        k_bias=False,
+        table_resample="geometric",
         drop_path_rate=0.1,
         init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/simmim_pretrain__vit_base__img224__800ep.pth"),
     )

@@ -17,6 +17,8 @@ model = dict(
         pos_embed="none",
         pos_trainable=False,
         init_values=0.1,
+        k_bias=False,
+        table_resample="geometric",
         init_cfg=dict(checkpoint="checkpoints/beit_base_patch16_224_pt22k.pth"),
     )
 )

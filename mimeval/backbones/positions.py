@@ -13,7 +13,7 @@ from mimeval.errors import UserError
 Grid = tuple[int, int]
 # How absolute positions and tables of relative biases get to another grid; who does it so: resample_positions, resample_offsets.
 POSITION_WAYS = ("bicubic", "bicubic_offset", "bicubic_antialias", "sincos", "sincos_rows")
-TABLE_WAYS = ("bicubic", "geometric")
+TABLE_WAYS = ("bicubic", "geometric", "geometric_linear")
 
 
 def sincos_position_embedding(embed_dim: int, grid: Grid, cls_token: bool = True, rows_first: bool = False) -> Tensor:
@@ -103,20 +103,21 @@ def resample_offsets(table: Tensor, old: Grid, new: Grid, way: str = "bicubic") 
     """A bias for each offset [(2h - 1)(2w - 1), heads], as a picture [heads, 2h - 1, 2w - 1] at another grid.
 
     way: 'bicubic' (Swin, Li et al.), or 'geometric', a cubic spline through places that grow geometrically with the offset
-    (BEiT and its kin, SimMIM), see spline_matrix.
+    (BEiT and its kin, SimMIM), see spline_matrix; 'geometric_linear' is linear between these places (timm).
     """
     picture = table.t().unflatten(1, (2 * old[0] - 1, 2 * old[1] - 1))
     if old == new:
         return picture
-    if way == "geometric":
-        rows, columns = (spline_matrix(*sides).to(picture.device) for sides in zip(old, new, strict=True))
+    if way.startswith("geometric"):
+        degree = 1 if way == "geometric_linear" else 3
+        rows, columns = (spline_matrix(*sides, degree).to(picture.device) for sides in zip(old, new, strict=True))
         return (rows @ picture.double() @ columns.t()).to(table.dtype)
     size = (2 * new[0] - 1, 2 * new[1] - 1)
     return F.interpolate(picture.float()[None], size=size, mode="bicubic", align_corners=False)[0].to(table.dtype)
 
 
 @lru_cache(maxsize=64)
-def spline_matrix(old: int, new: int) -> Tensor:
+def spline_matrix(old: int, new: int, degree: int = 3) -> Tensor:
     """What BEiT's geometric resize of biases along one side of `old` to `new` tokens is as a matrix [2 new - 1, 2 old - 1], float64.
 
     Known offsets lie at 0, 1, 1 + q, 1 + q + q^2, ... with q in 1.01..1.5 such that the outermost reach the new ones; the new
@@ -135,7 +136,7 @@ def spline_matrix(old: int, new: int) -> Tensor:
         known.append(known[-1] + q**step)
     places = [-place for place in known[:0:-1]] + known
     targets = torch.arange(-wanted, wanted + 0.1, 1.0, dtype=torch.float64).clamp(places[0], places[-1])
-    spline = make_interp_spline(places, torch.eye(len(places), dtype=torch.float64), k=min(3, len(places) - 1))
+    spline = make_interp_spline(places, torch.eye(len(places), dtype=torch.float64), k=min(degree, len(places) - 1))
     return torch.from_numpy(spline(targets.numpy()))
 
 

@@ -18,7 +18,7 @@ from mimeval.errors import UserError
 from mimeval.registry import MODELS, SCOPE
 
 from .attention import merge, partition
-from .positions import Grid
+from .positions import TABLE_WAYS, Grid
 from .settings import check_choice, resolve_blocks
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -83,6 +83,7 @@ class SwinTransformer(timm_swin.SwinTransformer):
         neither run nor trained.
     norm_eps: LayerNorm's epsilon, 1e-5 in the official code and SimMIM, 1e-6 in LocalMIM, whose fine-tuning however has
         1e-5 in every block's second norm: norm2_eps, norm_eps if None.
+    table_resample: how a checkpoint's tables of relative positions get to other windows, see positions.py.
     weight_init: how weights start, 'swin' (normal 0.02, truncated) or 'xavier' (uniform: MAE, LocalMIM's Swin).
     Raises UserError for an unknown size or choice.
     """
@@ -99,6 +100,7 @@ class SwinTransformer(timm_swin.SwinTransformer):
         norm_after_pool: bool = False,
         norm_eps: float = 1e-5,
         norm2_eps: float | None = None,
+        table_resample: str = "bicubic",
         weight_init: str = "swin",
         drop_path_rate: float = 0.0,
         grad_checkpointing: bool = False,
@@ -108,6 +110,7 @@ class SwinTransformer(timm_swin.SwinTransformer):
         size = resolve_size(arch)
         check_choice("out_type", out_type, ("maps", "mean"))
         check_choice("weight_init", weight_init, ("swin", "xavier"))
+        check_choice("table_resample", table_resample, TABLE_WAYS)
         if out_type == "mean" and (taps is not None or tap_norm):
             raise UserError("taps and tap_norm go with out_type 'maps', found out_type 'mean'; leave them out.")
         norm_layer = partial(nn.LayerNorm, eps=norm_eps)
@@ -133,6 +136,7 @@ class SwinTransformer(timm_swin.SwinTransformer):
         self.depths, self.num_layers = depths, sum(depths) + 2
         self.patch_size, self.out_type, self.frozen = patch_size, out_type, frozen
         self.norm_after_pool, self.weight_init = norm_after_pool, weight_init
+        self.table_resample = table_resample
         stages = range(len(depths)) if taps is None else taps
         self.taps = resolve_blocks("taps", stages if out_type == "maps" else (-1,), len(depths))
         self.out_channels = tuple(size["embed_dim"] * 2**stage for stage in self.taps)

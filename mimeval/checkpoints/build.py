@@ -53,7 +53,7 @@ def _vit(a: ViT, guess_heads: bool) -> dict[str, Any] | None:
         pos_resample=a.pos_resample,
         table_resample=a.table_resample,
     )
-    settings.update({key: value for key, value in facts.items() if value != plain[key]})
+    settings.update({key: value for key, value in facts.items() if value is not None and value != plain[key]})
     if a.rel_pos_grid is not None:
         settings["rel_pos_size"] = (a.rel_pos_grid[0] * a.patch_size, a.rel_pos_grid[1] * a.patch_size)
     return settings

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from mimeval.errors import UserError
-
 # The keys under which files keep a state dict, best first: official MAE, mmengine, SlowFast, DeepSpeed.
 WRAPPERS = ("model", "state_dict", "model_state", "module")
 # Of two networks in one file: the averaged ones, by which tools called them.
@@ -43,18 +41,6 @@ def find_states(content: dict, kinds: tuple[type, ...]) -> dict[str, dict[str, A
     return {key: found[key] for key in dict.fromkeys([*order, *([""] if "" in found else []), *found])}
 
 
-def choose(path: Any, states: dict[str, T], weights: str | None) -> dict[str, T]:
-    """Only the state dict that the user named, if one was named. UserError if it is not there."""
-    if weights is None:
-        return states
-    if weights not in states:
-        names = ", ".join(key or "(the file itself)" for key in states)
-        raise UserError(
-            f"{path}: expected weights under {weights!r} as --weights says, found {names}; name one of these."
-        )
-    return {weights: states[weights]}
-
-
 def alternatives(states: Mapping[str, Mapping[str, Any]], container: str) -> list[str]:
     """Other state dicts of the file that hold the same network: half of the shorter one's names or more are the same."""
     names = {key: _last_parts(unwrapped(state)) for key, state in states.items()}
@@ -71,8 +57,8 @@ def choice(states: Mapping[str, Mapping[str, Any]], container: str) -> list[str]
     others = alternatives(states, container)
     if not others:
         return []
-    named = ", ".join(f"{other or '(the file itself)'} (--weights {other})" for other in others)
-    return [f"weights of {container or 'the file itself'}; the file also holds {named}"]
+    named = ", ".join(f"{other or 'its own'} (--switch container={other})" for other in others)
+    return [f"weights of {container or 'the file itself'} taken; the file also holds {named}"]
 
 
 def _last_parts(names: Sequence[str]) -> set[str]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,16 @@ from mimeval import __version__
 from mimeval.errors import UserError
 from mimeval.registry import MODELS
 
+from . import libraries
 from .build import backbone_settings
 from .fit import fit, resampling, resize_table
-from .formats import Recognised, family_named, recognise
+from .formats import Recognised, recognise
 from .formats.architecture import Architecture, State, ViT
 from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
 from .load import check_finite, load_backbone, missing_tensors
 from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
+from .targets import check_holds, family_for
 
 EXTENSIONS = (".pth", ".safetensors")
 FEATURE_TOLERANCE = 1e-5
@@ -42,6 +45,9 @@ class ConversionReport:
     transformations: list[str] = field(default_factory=list)
     feature_difference: float | None = None
     features_skipped: str = ""
+    library_difference: float | None = None
+    library: str = ""
+    """What the target's own library made of the file, or why it was not asked."""
 
     def __str__(self) -> str:
         parts = [
@@ -57,6 +63,7 @@ class ConversionReport:
             parts.append(f"tensors read back are equal; features not compared: {self.features_skipped}")
         else:
             parts.append(f"tensors read back are equal; features differ by at most {self.feature_difference:.1e}")
+        parts += [self.library] if self.library else []
         return "\n  ".join(parts)
 
 
@@ -77,7 +84,6 @@ def convert(
     family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written.
     """
     target = Path(dst).expanduser()
-    family = family_named(to)
     if target.suffix not in EXTENSIONS:
         raise UserError(f"{target}: the extension says how to write; expected {' or '.join(EXTENSIONS)}.")
     if target.is_dir() or (target.exists() and not force):
@@ -94,13 +100,9 @@ def convert(
         side = image_size // architecture.patch_size
         architecture = replace(architecture, grid=(side, side))
 
+    family = family_for(src, to, own)
     state, homeless = family.write(own)
-    needed = [name for name in homeless if name.startswith("backbone.")]
-    if needed:
-        raise UserError(
-            f"{src}: the format {to} has no place for {len(needed)} tensors of the encoder ({', '.join(needed[:4])}), "
-            "without which its features would change; convert to mimeval instead."
-        )
+    check_holds(src, family, state, homeless)
     homeless += [name for name in found.state if found.family.own_name(name) is None]
     transformations = [*found.transformations, *notes]
     provenance = _provenance(checkpoint, found, architecture, transformations)
@@ -112,7 +114,8 @@ def convert(
 
     try:
         _compare_tensors(state, target)
-        difference, skipped = _compare_features(src, target, architecture, trust_pickle, switches)
+        difference, skipped, seen = _compare_features(src, target, architecture, trust_pickle, switches)
+        library_difference, library = libraries.verify(family, state, architecture, *seen) if seen else (None, "")
     except RuntimeError:
         target.unlink()  # a wrong file must not be found under this name
         raise
@@ -120,13 +123,15 @@ def convert(
         source=str(src),
         target=str(target),
         family=found.family.name,
-        to=to,
+        to=family.name,
         architecture=architecture,
         tensors=len(state),
         left_out=homeless,
         transformations=transformations,
         feature_difference=difference,
         features_skipped=skipped,
+        library_difference=library_difference,
+        library=library,
     )
 
 
@@ -230,22 +235,23 @@ def _equal(a: Tensor | None, b: Tensor | None) -> bool:
 
 def _compare_features(
     src: str | os.PathLike, target: Path, architecture: Architecture, trust_pickle: bool, switches: Sequence[str]
-) -> tuple[float | None, str]:
-    # Through the strict loader on both sides; any number of heads will do, as long as it is the same one.
+) -> tuple[float | None, str, tuple[dict[str, Any], Tensor, Tensor] | None]:
+    # Through the strict loader on both sides; any number of heads will do, as long as it is the same one. Also what the
+    # library's class is compared with: settings of the backbone, image, last output.
     settings = backbone_settings(architecture, guess_heads=True)
     if settings is None:
-        return None, "the backbone's architecture cannot be read from its shapes"
+        return None, "the backbone's architecture cannot be read from its shapes", None
     backbones: list[nn.Module] = [MODELS.build(settings).eval() for _ in range(2)]
     try:
         load_backbone(backbones[0], src, trust_pickle=trust_pickle, switches=switches)
         load_backbone(backbones[1], target)
     except UserError as error:
-        return None, f"the backbone that the shapes tell does not take it ({error})"
+        return None, f"the backbone that the shapes tell does not take it ({error})", None
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, *settings["img_size"], generator=generator)
     with torch.inference_mode():
-        before, after = (backbone(image)[0] for backbone in backbones)
-    difference = (before - after).abs().max().item()
+        before, after = (backbone(image) for backbone in backbones)
+    difference = max((a - b).abs().max().item() for a, b in zip(before, after, strict=True))
     if not difference <= FEATURE_TOLERANCE:
         raise RuntimeError(f"{target}: its features differ by {difference} from those of {src}")
-    return difference, ""
+    return difference, "", (settings, image, after[-1])

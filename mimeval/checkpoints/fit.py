@@ -38,7 +38,7 @@ class Fitted:
 def fit(path: str | os.PathLike, found: Recognised, backbone: nn.Module, target: State) -> Fitted:
     """Bring an encoder to the backbone's grid, windows, tables and norm. Raises UserError where a grid is not known."""
     fitted = Fitted(dict(found.encoder))
-    ways = resampling(found)
+    ways = resampling(found, backbone)
     _norm(found, backbone, target, fitted)
     _share_tables(found, target, fitted)
     _positions(path, found, backbone, target, fitted, ways[0])
@@ -46,16 +46,25 @@ def fit(path: str | os.PathLike, found: Recognised, backbone: nn.Module, target:
     _window_tables(backbone, target, fitted, ways[1])
     _decomposed_tables(target, fitted)
     _precision(target, fitted)
+    _epsilon(found, backbone, fitted)
     return fitted
 
 
-def resampling(found: Recognised) -> tuple[str, str]:
-    """How this file's positions and tables get to another grid: as asked by a switch, else as its own code does it."""
+def resampling(found: Recognised, backbone: nn.Module | None = None) -> tuple[str, str]:
+    """How this file's positions and tables get to another grid: as asked by a switch, else as its own code does it, else as the
+    backbone's config says."""
     a, switches = found.architecture, found.switches
-    return switches.get("positions", a.pos_resample), switches.get("tables", a.table_resample)
+    positions: str = getattr(backbone, "pos_resample", "bicubic")
+    tables: str = getattr(backbone, "table_resample", "bicubic")
+    return switches.get("positions", a.pos_resample or positions), switches.get("tables", a.table_resample or tables)
 
 
 def _norm(found: Recognised, backbone: nn.Module, target: State, fitted: Fitted) -> None:
+    if getattr(found.architecture, "norm_is_fc_norm", False) and "fc_norm.weight" in target:
+        if "fc_norm.weight" not in fitted.encoder and "norm.weight" in fitted.encoder:
+            fitted.encoder.update({f"fc_norm.{kind}": fitted.encoder[f"norm.{kind}"] for kind in ("weight", "bias")})
+            fitted.used.add("norm")
+            fitted.notes.append("norm taken for fc_norm, as its own fine-tuning does")
     # Pre-trained with taps, the last block's tokens have a norm, but no backbone's name.
     if "norm.weight" not in target or "norm.weight" in fitted.encoder:
         return
@@ -105,7 +114,7 @@ def _positions(
     fitted.encoder["pos_embed"] = resize_table(table, old, new, kept, way)
     if old != new:
         fitted.notes.append(f"pos_embed resampled {old[0]}x{old[1]} -> {new[0]}x{new[1]} {way}")
-    if rows < kept:
+    if rows < kept and getattr(backbone, "cls_token", None) is not None:
         fitted.notes.append("pos_embed given a row of zeros for the class token, which has no position in the file")
 
 
@@ -174,6 +183,14 @@ def _precision(target: State, fitted: Fitted) -> None:
     }
     if halves and any(tensor.dtype.itemsize >= 4 for tensor in target.values()):
         fitted.notes.append(f"{' and '.join(sorted(halves))} up-cast to the backbone's float32")
+
+
+def _epsilon(found: Recognised, backbone: nn.Module, fitted: Fitted) -> None:
+    # No error, since LocalMIM's own fine-tuning mixes two; but nobody sees it in the weights.
+    ours = next((module.eps for module in backbone.modules() if isinstance(module, nn.LayerNorm)), None)
+    theirs = found.architecture.norm_eps
+    if found.architecture.kind and ours is not None and ours != theirs:
+        fitted.notes.append(f"epsilon of LayerNorm is {ours:g} in the backbone, {theirs:g} in pre-training")
 
 
 def _resized(what: str, names: list[str], old: Grid, new: Grid, way: str) -> str:

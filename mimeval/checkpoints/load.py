@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from mimeval.errors import UserError
 from mimeval.registry import WEIGHT_INITIALIZERS
 
 from .build import build_backbone
+from .compare import missing_tensors, unexpected_tensors
 from .fit import fit, resampling
 from .formats import Recognised, recognise
 from .formats.architecture import Architecture, State, Swin, ViT, read_architecture
@@ -160,7 +160,7 @@ def load_recognised(
     fresh.update(fitted.fresh)
     missing = [name for name in missing if name not in fresh]
     problems["missing"] = waivers.remaining("missing", missing)
-    unexpected, left_over = _unexpected(found, target, fitted.used)
+    unexpected, left_over = unexpected_tensors(found, target, fitted.used)
     problems["unexpected"] = waivers.remaining("unexpected", unexpected)
     shared = [name for name in target if name in encoder]
     other_shape = [name for name in shared if encoder[name].shape != target[name].shape]
@@ -175,7 +175,7 @@ def load_recognised(
     notes = [*found.transformations, *fitted.notes]
     # Other image sizes are a matter of every forward pass, too.
     if hasattr(backbone, "set_resampling"):
-        backbone.set_resampling(*resampling(found))  # type: ignore[operator]
+        backbone.set_resampling(*resampling(found, backbone))  # type: ignore[operator]
     kept = {name: "waived" for name in (*missing, *other_shape)}
     parameters = dict(backbone.named_parameters())
     report = LoadReport(
@@ -229,37 +229,6 @@ def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone:
 def _first_block(backbone: nn.Module) -> Any:
     blocks = getattr(backbone, "blocks", None)
     return blocks[0] if isinstance(blocks, nn.Sequential | nn.ModuleList) and len(blocks) else None
-
-
-def missing_tensors(found: Recognised, encoder: State, target: State) -> tuple[list[str], dict[str, str]]:
-    """What the file lacks: an error, or declared by the family with its reason (as a whole group or not at all)."""
-    missing, fresh = [], {}
-    for name in (name for name in target if name not in encoder):
-        for absence in found.family.may_lack:
-            if not fnmatchcase(name, absence.pattern) or (absence.given and absence.given not in encoder):
-                continue
-            if not any(fnmatchcase(other, absence.pattern) for other in encoder):
-                fresh[name] = absence.reason
-                break
-        else:
-            missing.append(name)
-    return missing, fresh
-
-
-def _unexpected(found: Recognised, target: State, used: set[str]) -> tuple[list[str], dict[str, str]]:
-    # What the backbone does not take, by the file's names: an error, or declared by the family.
-    unexpected, left_over = [], {}
-    nameless = {name: "" for name in found.state if found.family.own_name(name) is None}
-    for name, own in {**nameless, **{found.origin.get(own, own): own for own in found.own}}.items():
-        inner = own.removeprefix("backbone.")
-        if (own.startswith("backbone.") and inner in target) or re.sub(r"\.(weight|bias)$", "", inner) in used:
-            continue
-        reason = found.family.reason_to_leave(name, own)
-        if reason is None:
-            unexpected.append(name)
-        else:
-            left_over[name] = reason
-    return unexpected, left_over
 
 
 def _raise_problems(

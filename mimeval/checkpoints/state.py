@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from mimeval.errors import UserError
 
-from .containers import choose, find_states
+from .containers import find_states
 from .reading import (
     Content,
+    Global,
     Malformed,
     Reader,
     Stored,
@@ -58,8 +59,6 @@ class Checkpoint:
     path: Path
     states: dict[str, dict[str, Tensor]]
     meta: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    """The state dict that the user asked for by name; it is the only one then."""
 
     @property
     def container(self) -> str:
@@ -103,18 +102,17 @@ def read_file(
     return _finish(content, lambda stored: reader.tensor(stored).to(device))
 
 
-def read_state(path: str | os.PathLike, trust_pickle: bool = False, weights: str | None = None) -> Checkpoint:
+def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoint:
     """The state dicts of a checkpoint file; their tensors are mapped from the file, and must not be written to.
 
-    weights: the only state dict to take, by its key in the file (`student`, `model_ema`, nested as `model.module`).
     What stands beside them keeps its tensors described (`Stored`). Raises UserError if the file cannot be read, is
     damaged, or holds no tensors.
     """
     content = read_content(path)
     if content.unlisted and trust_pickle:
-        return state_of(content, _read_trusted(content, "cpu"), weights)
+        return state_of(content, _read_trusted(content, "cpu"))
     refuse_unlisted(content)
-    checkpoint = state_of(content, _finish(content, lambda stored: stored), weights)
+    checkpoint = state_of(content, _finish(content, lambda stored: stored))
     reader = Reader(copy=False)
     states: dict[str, Any] = checkpoint.states
     for name, state in states.items():
@@ -125,28 +123,28 @@ def read_state(path: str | os.PathLike, trust_pickle: bool = False, weights: str
     return checkpoint
 
 
-def state_of(content: Content, tree: Any, weights: str | None = None) -> Checkpoint:
+def state_of(content: Content, tree: Any) -> Checkpoint:
     """The Checkpoint of a file's object; tensors are whatever stands for them in it. UserError if it holds none."""
     path = content.path
     if isinstance(tree, nn.Module):
         tree = {"model": tree}
     if not isinstance(tree, dict):
-        raise UserError(f"{path} holds a {type(tree).__name__}, where a checkpoint is a dictionary with named tensors.")
+        what = "single name" if isinstance(tree, Global) else type(tree).__name__
+        raise UserError(f"{path} holds a {what}, where a checkpoint is a dictionary with named tensors.")
     tree = {key: value.state_dict() if isinstance(value, nn.Module) else value for key, value in tree.items()}
     states = find_states(tree, (Tensor, Stored, np.ndarray, Unusual))
     if not states:
         raise UserError(f"{path} holds no tensors; its keys are {', '.join(map(str, list(tree)[:20])) or 'none'}.")
-    states = choose(path, states, weights)
     for name, tensor in (item for tensors in states.values() for item in tensors.items()):
         if kind := _unusual(tensor):
             raise UserError(f"{path}: expected plain tensors, found {name} {kind}; save it as a dense tensor.")
-    roots = {key.split(".")[0] for key in states}
     meta = {
         str(key): value
         for key, value in tree.items()
-        if key not in roots and not isinstance(value, Tensor | Stored | np.ndarray)
+        if not isinstance(value, Tensor | Stored | np.ndarray)
+        and not any(name == key or name.startswith(f"{key}.") for name in states)
     }
-    return Checkpoint(path, states, meta, weights)
+    return Checkpoint(path, states, meta)
 
 
 def _unusual(tensor: Any) -> str:

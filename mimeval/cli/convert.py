@@ -6,6 +6,14 @@ import argparse
 
 NAME = "convert"
 HELP = "convert a checkpoint between formats, check the result and say what changed"
+# Families that can be written; named here because a verb is described without importing torch.
+FORMATS = (
+    ("mimeval", "mae", "simmim", "beit", "data2vec", "cae", "timm_vit", "timm_swin")
+    + ("hf_vit", "hf_vitmae", "hf_dinov2", "hf_swin", "mmpretrain_vit", "mmpretrain_beit", "mmpretrain_swin")
+    + ("mmseg_vit", "mmseg_mae", "mmseg_beit", "mmseg_swin", "vitdet", "vitdet_mmdet")
+)
+# Libraries with several layouts: the one that holds the most of the checkpoint is taken.
+LIBRARIES = ("timm", "hf", "mmpretrain", "mmseg")
 EXAMPLE = "mimeval convert mae_pretrain_vit_base.pth checkpoints/mae_vitb.safetensors --to mimeval"
 
 
@@ -17,9 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("target", metavar="OUT", help="the file to write, .pth or .safetensors")
     parser.add_argument(
-        "--to", choices=("mimeval", "mae"), default="mimeval", help="format to write (default: %(default)s)"
+        "--to",
+        choices=(*LIBRARIES, *FORMATS),
+        metavar="FORMAT",
+        default="mimeval",
+        help=f"format to write (default: %(default)s): {', '.join(LIBRARIES)} (the layout that fits), or {', '.join(FORMATS)}",
     )
     parser.add_argument("--image-size", type=int, metavar="N", help="resample the positions to images of N x N pixels")
+    parser.add_argument(
+        "--num-heads",
+        type=int,
+        metavar="N",
+        help="attention heads of a ViT, where IN does not say and they are not 64 wide",
+    )
+    parser.add_argument(
+        "--switch", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+        help="a choice that IN's family offers: container=student, positions=bicubic, merging=as_stored",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite OUT")
     parser.add_argument(
         "--trust-pickle",
@@ -32,6 +54,15 @@ def run(args: argparse.Namespace) -> int:
     from mimeval.checkpoints.convert import convert
     from mimeval.engine.outputs import checkpoint_of
 
-    report = convert(checkpoint_of(args.source), args.target, args.to, args.image_size, args.force, args.trust_pickle)
+    report = convert(
+        checkpoint_of(args.source),
+        args.target,
+        args.to,
+        args.image_size,
+        args.force,
+        args.trust_pickle,
+        args.switch,
+        args.num_heads,
+    )
     print(report)
     return 0

@@ -45,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let a checkpoint load in part: missing:norm.*, unexpected:..., shape:...; the report says so",
     )  # fmt: skip
     parser.add_argument(
+        "--switch", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+        help="a choice that the checkpoints' family offers: container=student, positions=bicubic, merging=as_stored",
+    )  # fmt: skip
+    parser.add_argument(
         "--trust-pickle", action="store_true", help="read checkpoints that can run code when they are read"
     )
     parser.add_argument(
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         notes=args.note,
         trust_pickle=args.trust_pickle,
         waive=args.waive,
+        switches=args.switch,
         options=args.cfg_options,
     )
     init_distributed(args.launcher)

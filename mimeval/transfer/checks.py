@@ -24,7 +24,7 @@ def check_checkpoints(cfgs: Iterable[Config]) -> None:
     """Loads each checkpoint into each backbone that it is meant for, strictly, and throws the result away.
 
     Raises:
-        UserError: a backbone cannot be built, or a checkpoint does not fit one.
+        UserError: a backbone cannot be built, its probe misreads its tokens, or a checkpoint does not fit one.
     """
     init_default_scope("mimeval")
     done = set()
@@ -37,7 +37,25 @@ def check_checkpoints(cfgs: Iterable[Config]) -> None:
         done.add(identity)
         with blame_config(cfg.filename):
             model = MODELS.build(backbone)
+        _check_neck(cfg, model)
         load_backbone(model, init["checkpoint"], init["waive"], init["trust_pickle"], init.get("switches", ()))
+
+
+def _check_neck(cfg: Config, backbone: Any) -> None:
+    """A probe that takes the first patch for a class token, or a class token for a patch, runs and is wrong."""
+    neck = cfg.model.get("neck") or {}
+    if (
+        not str(neck.get("type")).endswith("ProbeNeck")
+        or neck.get("tokens") == "pooled"
+        or not hasattr(backbone, "cls_token")
+    ):
+        return
+    has_token = backbone.cls_token is not None
+    if neck.get("class_token", True) != has_token:
+        raise UserError(
+            f"config {cfg.filename}: the backbone has {'a' if has_token else 'no'} class token, but model.neck.class_token is "
+            f"{not has_token}; set model.neck.class_token={has_token}{'' if has_token else ' and model.neck.tokens=mean'}."
+        )
 
 
 def check_data(cfgs: Iterable[Config]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from mimeval.checkpoints.state import sha256
+from mimeval.checkpoints.formats import recognise
+from mimeval.checkpoints.state import read_state, sha256
 from mimeval.engine.config import apply_options, find_config, load_config, set_data_root
 from mimeval.engine.outputs import checkpoint_of
 from mimeval.engine.runner import RUN_KEYS
@@ -74,6 +75,7 @@ class Request:
     notes: Sequence[str] = ()
     trust_pickle: bool = False
     waive: Sequence[str] = ()
+    switches: Sequence[str] = ()
     options: Sequence[str] = field(default=())
 
 
@@ -111,7 +113,7 @@ def resolve_rows(request: Request) -> list[Row]:
 
 def plan(request: Request, rows: Sequence[Row]) -> Iterator[Job]:
     """The jobs of a suite, the tasks in its order, within a task the rows: cheap tasks first, complete columns first."""
-    file, suite = _read_suite(request.suite)
+    file, suite = _suite_for(request, rows)
     wanted = list(request.tasks or suite.tasks)
     for task in wanted:
         if task not in suite.tasks:
@@ -129,13 +131,35 @@ def plan(request: Request, rows: Sequence[Row]) -> Iterator[Job]:
             apply_options(base, options[task])
         except UserError as error:
             raise UserError(f"{task}: {error}") from error
-        digest = results.config_hash(_without_checkpoint(base))
+        digest = results.config_hash(_without_checkpoint(base, request.switches))
         if data is not None:
             set_data_root(base, str(data))
         for seed in request.seeds or entry.get("seeds") or suite.get("seeds") or [0]:
             for row in rows:
                 cfg = _for_row(base, row, seed, request)
                 yield Job(task, row, seed, cfg, digest, protocol(task).VERSION, base.protocol.name)
+
+
+def _suite_for(request: Request, rows: Sequence[Row]) -> tuple[Path, Config]:
+    """The suite asked for, or the one that it names for Swin checkpoints where these are some."""
+    file, suite = _read_suite(request.suite)
+    swin = suite.get("swin")
+    files = [row.checkpoint for row in rows if row.checkpoint is not None]
+    if swin is None or not files:
+        return file, suite
+    kinds = {
+        path: recognise(read_state(path, request.trust_pickle), request.switches).architecture.kind for path in files
+    }
+    others = [path for path in files if kinds[path] != "swin"]
+    if not others:
+        return _read_suite(str(file.parent / swin))
+    if len(others) < len(files):
+        one = next(path for path in files if kinds[path] == "swin")
+        raise UserError(
+            f"checkpoints {one} and {others[0]}: the first is a Swin, the other is none, and their recipes differ; run "
+            "`mimeval transfer` for each kind."
+        )
+    return file, suite
 
 
 def _read_suite(path: str) -> tuple[Path, Config]:
@@ -158,9 +182,9 @@ def _read_suite(path: str) -> tuple[Path, Config]:
     for seeds in (suite.get("seeds"), *(entry.get("seeds") for entry in tasks.values())):
         if seeds is not None and not (isinstance(seeds, list | tuple) and all(isinstance(seed, int) for seed in seeds)):
             raise UserError(f"suite {path}: expected seeds to be a list of integers, found {seeds!r}; correct it.")
-    if unknown := set(suite) - {"tasks", "seeds", "data_root"}:
+    if unknown := set(suite) - {"tasks", "seeds", "data_root", "swin"}:
         raise UserError(
-            f"suite {path}: key '{sorted(unknown)[0]}' is none of a suite's (tasks, seeds, data_root); remove it."
+            f"suite {path}: key '{sorted(unknown)[0]}' is none of a suite's (tasks, seeds, data_root, swin); remove it."
         )
     return file, suite
 
@@ -177,9 +201,11 @@ def _options_by_task(options: Sequence[str], tasks: Iterable[str]) -> dict[str, 
     return found
 
 
-def _without_checkpoint(cfg: Config) -> Config:
+def _without_checkpoint(cfg: Config, switches: Sequence[str]) -> Config:
     plain = Config(cfg._cfg_dict.to_dict())
     plain.model.backbone.pop("init_cfg", None)
+    if switches:  # a checkpoint that is read otherwise is measured anew
+        plain.model.backbone.init_cfg = ConfigDict(switches=sorted(switches))
     return plain
 
 
@@ -192,6 +218,7 @@ def _for_row(base: Config, row: Row, seed: int, request: Request) -> Config:
             checkpoint=str(row.checkpoint),
             waive=list(request.waive),
             trust_pickle=request.trust_pickle,
+            switches=list(request.switches),
         )
     cfg.randomness = ConfigDict(cfg.get("randomness") or {}, seed=seed)
     if request.strict_data:

@@ -153,6 +153,22 @@ def test_windows_are_refused(tmp_path):
         load_model(config, str(tmp_path / "swin.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("demo/emae_demo", "gone.pth", "."), "gone.pth"),
+        (("demo/finetune_demo", "CHECKPOINT", "."), "expected a pre-training config"),
+        (("demo/emae_demo", "CHECKPOINT", "nowhere"), "nowhere"),
+        (("demo/emae_demo", "CHECKPOINT", "DATA", "--images", "31"), "expected at most the 30 images"),
+    ],
+)
+def test_bad_input_is_a_sentence(arguments, says, checkpoint, data, capsys):
+    given = {"CHECKPOINT": str(checkpoint), "DATA": str(data)}
+    assert main(["analyze", "heterogeneity", *(given.get(a, a) for a in arguments), "--jobs", "1"]) == 2
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error and error.count("\n") == 1
+
+
 def test_a_temperature_is_above_zero(capsys):
     assert main(["analyze", "heterogeneity", "demo/emae_demo", "x", "y", "--temperature", "0"]) == 2
     assert "expected a number above 0, found '0'" in capsys.readouterr().err

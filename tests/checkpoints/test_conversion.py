@@ -2,6 +2,8 @@
 
 import os
 
+import sys
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -175,7 +177,7 @@ def test_a_wrong_result_does_not_stay(tmp_path, monkeypatch):
     def corrupt(path, state, meta):
         save_file({name: tensor + 1 for name, tensor in state.items()}, path)
 
-    monkeypatch.setattr("mimeval.checkpoints.convert.write_safetensors", corrupt)
+    monkeypatch.setattr(sys.modules[convert.__module__], "write_safetensors", corrupt)
     with pytest.raises(RuntimeError, match="differ from what was written"):
         convert(saved(tmp_path / "mae.pth", official()), tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 from mimeval.backbones import SwinTransformer
@@ -26,7 +27,7 @@ def features_in_three_models(path, architecture, images, **arguments: Any) -> di
         ("detector", detector(maps, architecture.patch_size)),
         ("segmentor", segmentor(maps, width)),
     ):
-        model = MODELS.build(model)
+        model = MODELS.build(ConfigDict(model))
         model.init_weights()
         model.eval()
         last = model.backbone.layers[-1] if isinstance(model.backbone, SwinTransformer) else model.backbone.blocks[-1]
@@ -42,8 +43,8 @@ def classifier(backbone: dict, width: int) -> dict:
     """mmpretrain's, on the mean of the patches."""
     backbone = dict(backbone, out_type="mean" if backbone["out_type"] == "maps" else backbone["out_type"])
     neck = dict(type="mimeval.ProbeNeck", tokens="mean") if backbone["out_type"] == "tokens" else None
-    head = dict(type="mmpretrain.LinearClsHead", num_classes=3, in_channels=width)
-    return dict(type="mmpretrain.ImageClassifier", backbone=backbone, neck=neck, head=head)
+    head = dict(type="LinearClsHead", num_classes=3, in_channels=width)
+    return dict(_scope_="mmpretrain", type="ImageClassifier", backbone=backbone, neck=neck, head=head)
 
 
 def detector(backbone: dict, patch: int) -> dict:
@@ -51,7 +52,7 @@ def detector(backbone: dict, patch: int) -> dict:
     model = load_config("demo/detection_demo").model.to_dict()
     widths = MODELS.build(backbone).out_channels
     if len(widths) > 1:
-        model["neck"] = dict(type="mmdet.FPN", in_channels=list(widths), out_channels=48, num_outs=3)
+        model["neck"] = dict(type="FPN", in_channels=list(widths), out_channels=48, num_outs=len(widths))
     else:
         scales = [4, 2, 1]
         model["neck"] = dict(type="mimeval.SimpleFeaturePyramid", in_channels=widths[0], out_channels=48, scales=scales)
@@ -61,7 +62,9 @@ def detector(backbone: dict, patch: int) -> dict:
 
 def segmentor(backbone: dict, width: int) -> dict:
     """mmsegmentation's, with a convolutional head on the last map."""
-    head = dict(type="mmseg.FCNHead", in_channels=width, in_index=-1, channels=8, num_classes=3)
+    head = dict(type="FCNHead", in_channels=width, in_index=-1, channels=8, num_classes=3)
     head.update(norm_cfg=dict(type="BN"), num_convs=1, concat_input=False)
-    preprocessor = dict(type="mmseg.SegDataPreProcessor", size=(32, 32))
-    return dict(type="mmseg.EncoderDecoder", data_preprocessor=preprocessor, backbone=backbone, decode_head=head)
+    preprocessor = dict(type="SegDataPreProcessor", size=(32, 32))
+    return dict(
+        _scope_="mmseg", type="EncoderDecoder", data_preprocessor=preprocessor, backbone=backbone, decode_head=head
+    )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mimeval.checkpoints import read_state
+from mimeval.checkpoints.formats import FAMILIES
 from mimeval.cli import convert as verb
 from mimeval.errors import UserError
 from tests.checkpoints.test_load import official
@@ -43,6 +44,12 @@ def test_bad_input_writes_nothing(tmp_path):
         with pytest.raises(UserError, match=name):
             verb.run(parse(str(tmp_path / name), str(tmp_path / "x.pth")))
         assert not (tmp_path / "x.pth").exists()
+
+
+def test_every_family_that_can_be_written_is_offered():
+    writable = [family for family in FAMILIES if family.writable]
+    assert sorted(verb.FORMATS) == sorted(family.name for family in writable)
+    assert sorted(verb.LIBRARIES) == sorted({family.group for family in writable} - {""})
 
 
 def test_the_verb_is_described_without_torch():

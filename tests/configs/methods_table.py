@@ -40,9 +40,18 @@ def slot(value: Any) -> str:
 def slots(name: str) -> dict[str, str]:
     """The slots that a config fills, in words."""
     model = load_config(name).model
-    filled = {key: model[key] for key in SLOTS if model.get(key)}
-    # A target's patch is its level's, and its size no slot.
-    return {"encoding": "`VisibleTokens`"} | {key: slot(value) for key, value in filled.items()}
+    return {"encoding": "`VisibleTokens`"} | {key: slot(model[key]) for key in SLOTS if model.get(key)}
+
+
+def host(name: str) -> str:
+    """The config whose slots a config changes: the first of its `_base_` where its header says 'X on Y', else MAE's."""
+    if not re.match(r"\w+ on \w+,", header(name)):
+        return BASELINE
+    bases = re.search(
+        r"^_base_ = \[\"\./(\w+)\.py\"", (CONFIGS / f"{name}.py").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert bases, f"{name} names a host, but its first _base_ is none"
+    return bases[1]
 
 
 def label(names: list[str]) -> str:
@@ -82,14 +91,17 @@ def methods() -> dict[str, list[str]]:
 def table() -> str:
     """Markdown: method, what it changes of MAE's slots, configs, label of its figures."""
     base = slots(BASELINE)
-    lines = ["| method | slots that it changes | configs | its figures |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| method | slots that it changes, of MAE or of its host | configs | its figures |",
+        "| --- | --- | --- | --- |",
+    ]
     for method, names in methods().items():
         papers = sorted({paper for name in names for paper in re.findall(r"\((\d{4}\.\d{5})\)", header(name))})
         changed: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            filled = slots(name)
+            filled, before = slots(name), slots(host(name))
             for key in SLOTS:
-                if filled.get(key) != base.get(key) and filled.get(key, "none") not in changed[key]:
+                if filled.get(key) != before.get(key) and filled.get(key, "none") not in changed[key]:
                     changed[key].append(filled.get(key, "none"))
         told = "; ".join(f"{key}: {' or '.join(changed[key])}" for key in SLOTS if changed[key])
         told = told or "none, the baseline: " + ", ".join(base[key] for key in SLOTS if key in base)

@@ -62,6 +62,9 @@ PARAMETERS = {
     "transfer/linear_vitb.py": 86_567_656,
     "transfer/linear_vitl.py": 304_326_632,
     "transfer/linear_vith.py": 632_045_800,
+    # Swin-B without a classifier, and with one.
+    "transfer/knn_swinb.py": 86_743_224,
+    "transfer/linear_swinb.py": 87_768_224,
     "transfer/finetune_vitb.py": 86_567_656,
     "transfer/finetune_vitl.py": 304_326_632,
     "transfer/finetune_vith.py": 632_045_800,
@@ -75,6 +78,7 @@ PARAMETERS = {
     "transfer/finetune_simmim_vitb.py": 86_530_984 + 12 * 768,
     "transfer/finetune_simmim_swinb.py": 87_768_224,
     "transfer/finetune_simmim_swinb_100ep.py": 87_768_224,
+    "transfer/finetune_simmim_swinb_100ep_192.py": 87_768_224 - 18_048,
     "transfer/finetune_simmim_swinl.py": 196_794_556,
     "transfer/finetune_beit_vitb.py": 86_530_984 + 12 * 768,
     "transfer/maskrcnn_vitdet_vitb.py": 110_895_792,
@@ -89,6 +93,7 @@ PARAMETERS = {
     "transfer/upernet_localmim_vitb.py": 163_877_228,
     "transfer/upernet_beit_vitb.py": 163_090_028,
     "transfer/upernet_swinb.py": 121_279_716,
+    "transfer/upernet_localmim_swinb.py": 121_279_716,
     "transfer/upernet_swinl.py": 233_759_936,
 }
 

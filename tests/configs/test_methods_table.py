@@ -47,6 +47,17 @@ def test_names_of_configs(names, written):
     assert module.stems(names) == written
 
 
+def test_a_wrapper_is_compared_with_its_host():
+    assert [module.host(name) for name in ("mto_simmim_vitb", "mto_mae_vitb", "simmim_vitb", "combined_vitb")] == [
+        "simmim_vitb",
+        "mae_vitb",
+        "mae_vitb",
+        "mae_vitb",
+    ]
+    (row,) = [line for line in module.table().splitlines() if line.startswith("| [MTO]")]
+    assert row.split("|")[2].strip() == "mask_token: `MaskTokenOptimization`"
+
+
 def test_labels():
     assert module.label(["mae_vitb", "mae_vits"]) == "published; not run here"
     assert module.label(["mae_vits"]) == "not run"

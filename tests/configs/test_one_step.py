@@ -38,6 +38,7 @@ CONFIGS = [
     "mto_simmim_vitb",
     "combined_vitb",
     "transfer/linear_vitb",
+    "transfer/linear_swinb",
     "transfer/finetune_vitb",
     "transfer/finetune_vith",
     "transfer/finetune_localmim_swinb",

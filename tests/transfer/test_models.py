@@ -10,6 +10,7 @@ def test_tokens_that_are_read():
     earlier = torch.zeros(2, 5, 3)
     torch.testing.assert_close(ProbeNeck("cls")((earlier, tokens))[0], tokens[:, 0])
     torch.testing.assert_close(ProbeNeck("mean")((tokens,))[0], tokens[:, 1:].mean(1))
+    torch.testing.assert_close(ProbeNeck("mean", class_token=False)((tokens,))[0], tokens.mean(1))
 
 
 def test_batch_norm_is_that_of_the_linear_probe():
@@ -24,3 +25,5 @@ def test_batch_norm_is_that_of_the_linear_probe():
 def test_other_tokens_are_refused():
     with pytest.raises(UserError, match="'max'"):
         ProbeNeck("max")
+    with pytest.raises(UserError, match="class_token is False"):
+        ProbeNeck("cls", class_token=False)

@@ -6,17 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mimeval.checkpoints.containers import choice, unwrap
 from mimeval.checkpoints.state import Checkpoint
 from mimeval.errors import UserError
 
 from .architecture import Architecture, State
 from .base import Family, encoder_of
+from .beit import BEiT, BEiTv2
+from .cae import CAE
 from .clustermim import ClusterMIM
+from .data2vec import Data2Vec
+from .deit import DeiT
+from .dino import DINO
+from .dinov2 import DINOv2
+from .eva import EVA02
+from .hf_dinov2 import HFDINOv2
+from .hf_swin import HFSwin
+from .huggingface import HFViT, HFViTMAE
+from .ibot import IBOT
+from .ijepa import IJEPA
 from .localmim import LocalMIM, LocalMIMSwin
 from .mae import MAE
 from .maskfeat import MaskFeat, MViT
+from .mm_swin import MMPretrainSwin, MMSegSwin
+from .mmpretrain import MMPretrainBEiT, MMPretrainViT
+from .mmseg import MMSegBEiT, MMSegMAE, MMSegViT
+from .mocov3 import MoCoV3
 from .own import Own
 from .simmim import SimMIM
+from .timm import OfficialSwin, TimmSwin, TimmViT
+from .vitdet import MMDetViTDet, ViTDet
 
 FAMILIES: tuple[Family, ...] = (
     Own(),
@@ -27,9 +46,34 @@ FAMILIES: tuple[Family, ...] = (
     LocalMIMSwin(),
     MaskFeat(),
     MViT(),
+    BEiT(),
+    BEiTv2(),
+    Data2Vec(),
+    CAE(),
+    EVA02(),
+    DINO(),
+    DINOv2(),
+    IBOT(),
+    MoCoV3(),
+    IJEPA(),
+    DeiT(),
+    TimmViT(),
+    TimmSwin(),
+    OfficialSwin(),
+    HFViT(),
+    HFViTMAE(),
+    HFDINOv2(),
+    HFSwin(),
+    MMPretrainViT(),
+    MMPretrainBEiT(),
+    MMPretrainSwin(),
+    MMSegViT(),
+    MMSegMAE(),
+    MMSegBEiT(),
+    MMSegSwin(),
+    ViTDet(),
+    MMDetViTDet(),
 )
-# What DistributedDataParallel, torch.compile and FSDP put before every name.
-WRAPPER_PREFIXES = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
 
 
 @dataclass
@@ -61,6 +105,11 @@ def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str
     switches: NAME=VALUE choices that the family offers (Family.choices), or a mapping of them.
     """
     chosen = dict(switches) if isinstance(switches, Mapping) else parse_switches(switches)
+    if chosen.get("container", checkpoint.container) not in checkpoint.states:
+        there = ", ".join(key or "'' (the file itself)" for key in checkpoint.states)
+        raise UserError(
+            f"{checkpoint.path}: expected weights under container={chosen['container']}, found {there}; name one of these."
+        )
     for family in FAMILIES:
         for container in _containers(family, chosen):
             state, notes = unwrap(checkpoint.states.get(container, {}))
@@ -68,13 +117,14 @@ def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str
                 _check_switches(checkpoint, family, chosen)
                 try:
                     own, origin, said = family.read(state, chosen)
-                    architecture = family.architecture(own, checkpoint.meta)
+                    meta = {**checkpoint.meta, **family.beside(checkpoint.path)}
+                    architecture = family.architecture(own, meta)
                 except UserError as error:
                     raise UserError(f"{checkpoint.path} (family {family.name}): {error}") from None
                 notes += said + [f"{name}={value}, as asked" for name, value in chosen.items()]
-                return Recognised(
-                    family, container, state, own, origin, architecture, notes, checkpoint.meta, dict(chosen)
-                )
+                if "container" not in chosen:
+                    notes += choice(checkpoint.states, container)
+                return Recognised(family, container, state, own, origin, architecture, notes, meta, dict(chosen))
     names = ", ".join(list(checkpoint.state)[:4])
     known = ", ".join(sorted(family.name for family in FAMILIES))
     raise UserError(
@@ -110,27 +160,17 @@ def parse_switches(switches: Sequence[str]) -> dict[str, str]:
 
 def _containers(family: Family, switches: Mapping[str, str]) -> tuple[str, ...]:
     wanted = switches.get("container")
-    return family.containers if wanted is None else tuple(key for key in family.containers if key == wanted)
+    return family.containers if wanted is None else (wanted,)
 
 
 def _check_switches(checkpoint: Checkpoint, family: Family, switches: Mapping[str, str]) -> None:
-    choices = family.choices()
+    choices = {**family.choices(), "container": tuple(checkpoint.states)}
     for name, value in switches.items():
         if value not in choices.get(name, ()):
             offered = "; ".join(f"{key}={' or '.join(values)}" for key, values in choices.items())
             raise UserError(
                 f"{checkpoint.path} (family {family.name}) has no switch {name}={value}; choose from {offered}."
             )
-
-
-def unwrap(state: State) -> tuple[State, list[str]]:
-    """A state dict without the prefixes that wrappers put before every name, and a sentence for each."""
-    notes = []
-    for prefix in WRAPPER_PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-            notes.append(f"prefix {prefix} taken off")
-    return state, notes
 
 
 def family_named(name: str) -> Family:

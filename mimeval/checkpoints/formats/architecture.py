@@ -31,8 +31,9 @@ class Architecture:
     final_norm: str | None = None
     """'norm', 'fc_norm' (of the pooled features), 'tap' (the last tap's, pre-trained with taps), or None for un-normed."""
     norm_eps: float = 1e-6
-    pos_resample: str = "bicubic"
-    table_resample: str = "bicubic"
+    pos_resample: str | None = None
+    """How the family's own code resizes positions, and tables of relative biases: one of positions.py's ways; None: no own way."""
+    table_resample: str | None = None
     heads_are_stored: bool = False
     decoder_dim: int | None = None
     decoder_depth: int = 0
@@ -64,6 +65,8 @@ class ViT(Architecture):
     layer_scale: bool = False
     k_bias: bool = True
     mlp: str = "gelu"
+    norm_is_fc_norm: bool = False
+    """Whether fine-tuning on the mean of the patches starts from `norm` as its fc_norm (CAE), not from a new one."""
     rel_pos: str = "none"
     rel_pos_grid: Grid | None = None
     window_size: int = 0

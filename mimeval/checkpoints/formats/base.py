@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from mimeval.backbones.positions import POSITION_WAYS, TABLE_WAYS
@@ -81,6 +82,10 @@ class Family:
     """Of the images in pre-training, values 0..1, RGB."""
     writable = False
     """Whether `convert --to` offers it."""
+    group = ""
+    """Name under which `convert --to` chooses among several layouts of one library."""
+    library = ""
+    """The package that has a class of this layout."""
 
     def recognises(self, state: State, container: str = "") -> bool:
         """Whether a state dict is of this family; by names and shapes alone, and the key that it lies under."""
@@ -148,6 +153,10 @@ class Family:
             if names:
                 return last_tap(owner, names, own, backbone_config(meta))
         return None
+
+    def beside(self, path: Path) -> dict[str, Any]:
+        """What stands beside a file of the family in its folder and tells what shapes do not; added to its meta."""
+        return {}
 
     def choices(self) -> dict[str, tuple[str, ...]]:
         """All switches and their values."""

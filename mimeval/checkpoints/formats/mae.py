@@ -1,6 +1,8 @@
 """Checkpoints of facebookresearch/mae and of what kept its names (EMAE, timm's plain ViT): pre-trained or tuned."""
 
+from .architecture import State
 from .base import PRETRAINING, Family
+from .plain import owner
 
 NAMES = (
     ("cls_token", "backbone.cls_token"),
@@ -35,6 +37,7 @@ class MAE(Family):
         "*relative_position*",
         "*.gamma*",  # layer scale: BEiT, DINOv2
         "register_tokens",
+        "reg_token",  # timm's registers
         "*.rel_pos_[hw]",  # ViTDet
         "norm.[0-9]*",  # LocalMIM's taps
         "tokenizer.*",  # ClusterMIM
@@ -47,3 +50,7 @@ class MAE(Family):
         *ENDS,
     )
     writable = True
+
+    def recognises(self, state: State, container: str = "") -> bool:
+        """As in Family; a plain ViT that is no other family's."""
+        return super().recognises(state, container) and owner(state, container) == self.name

@@ -17,6 +17,7 @@ ARGUMENTS = (
     "k_bias",
     "pos_resample",
     "table_resample",
+    "norm_is_fc_norm",
     "window_size",
     "global_blocks",
 )
@@ -34,6 +35,8 @@ class Own(Family):
         "backbone.stages.*",  # their Swin
         "backbone.net.*",  # detectron2's ViTDet
         "neck.fpn1.*",  # mmdetection's
+        "head.last_layer.weight_[gv]",  # DINO's and iBOT's training
+        "dino_head.*",  # DINOv2's
     )
     renames = (("*", "*"),)
     may_lack = (

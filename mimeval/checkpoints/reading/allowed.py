@@ -112,7 +112,7 @@ def build_machine(tally: Tally, load: Callable[[Any], Any]) -> Machine:
     for module in ("torch", "torch.cuda", "torch.storage"):
         values |= {f"{module}.{name}Storage": dtype for name, dtype in STORAGE_TYPES.items()}
         values |= {f"{module}.{name}Storage": name for name in QUANTISED}
-    machine = Machine(makers, values, _update, load)
+    machine = Machine(makers, values, _update, load, tally.size)
     return machine
 
 

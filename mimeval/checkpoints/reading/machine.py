@@ -6,13 +6,13 @@ name to a table of stand-ins; what is not in the table becomes an `Opaque`, and 
 
 from __future__ import annotations
 
-import io
 import pickletools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
-# Enough for the 1,500 tensors of a ViT-H with its optimiser 15 times over; what one byte can make takes at most 216.
-MOST_STEPS = 1_000_000
+# A tensor takes some 45 instructions: room for 5,000 tensors in any file, for more in larger ones. What an instruction of
+# one byte makes takes up to 216 bytes of memory, so this bounds memory, too.
+STEPS, BYTES_PER_STEP, MOST_STEPS = 250_000, 256, 5_000_000
 LONGEST_LINE = 1 << 20
 Maker = Callable[..., Any]
 
@@ -54,21 +54,21 @@ class Result(NamedTuple):
     """The position behind the pickle."""
 
 
-class Window(io.BytesIO):
-    """A part of a file's bytes as a stream, of which no line is longer than a name can be."""
+class Window:
+    """A stream of which no more is read than it has, and no line that is longer than a name can be."""
 
-    def __init__(self, buffer: memoryview, start: int = 0):
-        self.buffer, self.position = buffer, start
+    def __init__(self, stream: BinaryIO, size: int, start: int = 0):
+        self.stream, self.size, self.position = stream, size, start
+        stream.seek(start)
 
-    def read(self, size: int | None = -1) -> bytes:
-        end = len(self.buffer) if size is None or size < 0 else min(len(self.buffer), self.position + size)
-        data = bytes(self.buffer[self.position : end])
-        self.position = end
+    def read(self, size: int = -1) -> bytes:
+        left = self.size - self.position
+        data = self.stream.read(left if size < 0 else min(size, left))
+        self.position += len(data)
         return data
 
-    def readline(self, size: int | None = -1) -> bytes:
-        line = bytes(self.buffer[self.position : self.position + LONGEST_LINE])
-        line = line[: line.find(b"\n") + 1 or len(line)]
+    def readline(self) -> bytes:
+        line = self.stream.readline(LONGEST_LINE)
         self.position += len(line)
         return line
 
@@ -81,7 +81,7 @@ class Machine:
 
     makers: name -> function of the arguments, which makes the object. values: name -> what stands for the name itself.
     update: (object, state) -> None, for the state that a pickle gives an object afterwards. load: the object for a
-    persistent id.
+    persistent id. size: of the file, in bytes; a pickle within it may be shorter.
     """
 
     def __init__(
@@ -90,17 +90,20 @@ class Machine:
         values: dict[str, Any],
         update: Callable[[Any, Any], None],
         load: Callable[[Any], Any],
+        size: int,
     ):
         self.makers, self.values, self.update, self.load = makers, values, update, load
+        self.size = size
+        self.most_steps = min(STEPS + size // BYTES_PER_STEP, MOST_STEPS)
 
-    def run(self, buffer: memoryview, start: int = 0) -> Result:
-        """Raises Malformed for whatever is no pickle of plain data."""
+    def run(self, file: BinaryIO, start: int = 0) -> Result:
+        """The pickle that begins at `start`. Raises Malformed for whatever is no pickle of plain data."""
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.named: dict[str, None] = {}
         self.unlisted: dict[str, None] = {}
-        stream = Window(buffer, start)
+        stream = Window(file, self.size, start)
         try:
             for name, argument in self._instructions(stream):
                 if name == "STOP":
@@ -125,9 +128,11 @@ class Machine:
         raise Malformed("its pickle has no end")
 
     def _instructions(self, stream: Window) -> Iterator[tuple[str, Any]]:
-        for steps, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if steps > MOST_STEPS:
-                raise Malformed(f"its pickle takes more than {MOST_STEPS:,} steps, which no checkpoint needs")
+        for steps, (opcode, argument, _) in enumerate(pickletools.genops(cast(BinaryIO, stream))):
+            if steps > self.most_steps:
+                raise Malformed(
+                    f"its pickle takes more than {self.most_steps:,} steps, which no checkpoint of its size needs"
+                )
             yield opcode.name, argument
 
     # The stack: what lies above the last mark is `self.stack`, what was below it waits in `self.marks`.

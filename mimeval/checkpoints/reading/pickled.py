@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
+import io
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from .allowed import build_machine
-from .archive import open_archive
+from .archive import open_archive, read_apart
 from .machine import Malformed, Result
 from .storages import Extent, Tally, Unusual
 
@@ -58,28 +56,28 @@ def read_zip(path: Path) -> Content:
         return extent, kind
 
     size = os.path.getsize(path)
-    found = build_machine(Tally(size), load).run(memoryview(archive.read("data.pkl")))
+    found = build_machine(Tally(size), load).run(io.BytesIO(archive.read("data.pkl")))
     return Content(path, "torch zip", found.value, size, found.globals, found.unlisted)
 
 
 def read_plain(path: Path) -> Content:
     """A file by torch.save before version 1.6, or a plain pickle. Raises Malformed."""
     size = os.path.getsize(path)
-    with path.open("rb") as stream, _mapped(stream) as buffer:
-        first = build_machine(Tally(size), _no_storage).run(buffer)
+    with path.open("rb") as file:
+        first = build_machine(Tally(size), _no_storage).run(file)
         if first.value != MAGIC or isinstance(first.value, bool | float):
             return Content(path, "pickle", first.value, size, first.globals, first.unlisted)
-        protocol = build_machine(Tally(size), _no_storage).run(buffer, first.end)
+        protocol = build_machine(Tally(size), _no_storage).run(file, first.end)
         if protocol.value != LEGACY_PROTOCOL:
             raise Malformed(f"it says protocol {str(protocol.value)[:40]}, where torch.save wrote {LEGACY_PROTOCOL}")
-        system = build_machine(Tally(size), _no_storage).run(buffer, protocol.end)
+        system = build_machine(Tally(size), _no_storage).run(file, protocol.end)
         if isinstance(system.value, dict) and system.value.get("little_endian") is False:
             raise Malformed("it was written on a big-endian machine")
-        found = _legacy(path, size, buffer, system.end)
+        found = _legacy(path, size, file, system.end)
     return Content(path, "torch legacy", found.value, size, found.globals, found.unlisted)
 
 
-def _legacy(path: Path, size: int, buffer: memoryview, start: int) -> Result:
+def _legacy(path: Path, size: int, file: BinaryIO, start: int) -> Result:
     # The tensors' bytes stand behind the object, which is therefore read twice: for their sizes, and with their places.
     sizes: dict[str, tuple[int, int]] = {}
 
@@ -96,9 +94,9 @@ def _legacy(path: Path, size: int, buffer: memoryview, start: int) -> Result:
         # As large as any: what is too large for the file shows when the places are known.
         return Extent(path, 0, 1 << 62), kind
 
-    first = build_machine(Tally(1 << 62), note).run(buffer, start)
-    keys = build_machine(Tally(size), _no_storage).run(buffer, first.end)
-    places = _places(path, size, buffer, keys, sizes)
+    first = build_machine(Tally(size, bounded=False), note).run(file, start)
+    keys = build_machine(Tally(size), _no_storage).run(file, first.end)
+    places = _places(path, size, file, keys, sizes)
 
     def load(identity: Any) -> Any:
         if _is_module(identity):
@@ -120,21 +118,23 @@ def _legacy(path: Path, size: int, buffer: memoryview, start: int) -> Result:
             extent = Extent(path, extent.start + begin, length)
         return extent, kind
 
-    return build_machine(Tally(size), load).run(buffer, start)
+    return build_machine(Tally(size), load).run(file, start)
 
 
 def _places(
-    path: Path, size: int, buffer: memoryview, keys: Result, sizes: dict[str, tuple[int, int]]
+    path: Path, size: int, file: BinaryIO, keys: Result, sizes: dict[str, tuple[int, int]]
 ) -> dict[str, Extent]:
     if not isinstance(keys.value, list) or not all(isinstance(key, str) for key in keys.value):
         raise Malformed("it has no list of its storages")
     places: dict[str, Extent] = {}
     position = keys.end
+    read_apart(file)
     for key in keys.value:
         if key not in sizes or key in places or position + 8 > size:
             raise Malformed(f"its storage {key[:40]} is not there or belongs to no tensor")
         count, itemsize = sizes[key]
-        (noted,) = struct.unpack_from("<q", buffer, position)
+        file.seek(position)
+        (noted,) = struct.unpack("<q", file.read(8))
         nbytes = count * itemsize
         if noted != count:
             raise Malformed(f"its storage {key[:40]} has {noted:,} values, where {count:,} were said")
@@ -164,13 +164,3 @@ def _is_module(identity: Any) -> bool:
 
 def _no_storage(_: Any) -> Any:
     raise Malformed("its pickle refers to tensors that are not in it")
-
-
-@contextmanager
-def _mapped(stream: Any) -> Iterator[memoryview]:
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        view = memoryview(mapped)
-        try:
-            yield view
-        finally:
-            view.release()

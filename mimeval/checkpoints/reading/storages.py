@@ -67,10 +67,11 @@ class Unusual:
 
 
 class Tally:
-    """Every tensor of a file, checked as it is met."""
+    """Every tensor of a file of `size` bytes, checked as it is met. bounded: against that size."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, bounded: bool = True):
         self.size = size
+        self.bounded = bounded
         self.claimed = 0
 
     def add(self, dtype: Any, extent: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any = False) -> Stored:
@@ -93,7 +94,7 @@ class Tally:
                     f"the file holds {extent.nbytes:,}"
                 )
         self.claimed += tensor.nbytes
-        if self.claimed > MOST_SHARED * self.size + SLACK:
+        if self.bounded and self.claimed > MOST_SHARED * self.size + SLACK:
             raise Malformed(f"its tensors claim {self.claimed:,} bytes, of which the file holds {self.size:,}")
         return tensor
 

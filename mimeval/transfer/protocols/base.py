@@ -128,7 +128,8 @@ def describe_features(model: Any) -> dict[str, Any]:
     neck = getattr(model, "neck", None)
     out_type = backbone.out_type
     tokens = {"tokens": getattr(neck, "tokens", "all"), "maps": "patches"}.get(out_type, out_type)
-    norm = {"mean": "fc_norm", "maps": "tap_norms" if getattr(backbone, "tap_norms", None) else "none"}.get(
+    pooled = "fc_norm" if hasattr(backbone, "fc_norm") else "norm"  # Swin's
+    norm = {"mean": pooled, "maps": "tap_norms" if getattr(backbone, "tap_norms", None) else "none"}.get(
         out_type, "norm"
     )
     return {

@@ -1,0 +1,375 @@
+"""Checkpoint files made by libraries' own classes at tiny sizes, with random weights, and the features of those classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+Features = Callable[[Tensor], Tensor | Sequence[Tensor]]
+VIT = dict(embed_dim=32, depth=3, num_heads=4)
+IMAGE, OTHER = (32, 32), (48, 40)
+
+
+@dataclass
+class LibraryFile:
+    """path: the file as its library writes it. features: the class's own, images [B, 3, H, W] -> what our backbone gives first;
+    settings: of load_backbone, for what the file does not say. other: another image size that the library takes, None for none."""
+
+    path: Path
+    features: Features
+    settings: dict[str, Any] = field(default_factory=dict)
+    image: tuple[int, int] = IMAGE
+    other: tuple[int, int] | None = OTHER
+
+
+def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
+    """The model in eval mode, every weight moved, so that zeros and ones show, too; tables and biases of attention more."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                scale = 0.3 if "bias_table" in name else 0.1
+                tensor.add_(torch.randn(tensor.shape, generator=generator) * scale)
+    model.eval()  # OpenMMLab's returns nothing
+    return model
+
+
+def numbered(images: int, *size: int) -> Tensor:
+    """Images [N, 3, *size], N(0, 1)."""
+    return torch.randn(images, 3, *size, generator=torch.Generator().manual_seed(7))
+
+
+def saved(
+    folder: Path, state: dict[str, Tensor], container: str = "state_dict", prefix: str = "", **other: Any
+) -> Path:
+    """A `.pth` with the state dict below a key (the file itself for ''), as torch.save writes it."""
+    path = folder / "theirs.pth"
+    state = {f"{prefix}{name}": tensor for name, tensor in state.items()}
+    torch.save({container: state, "meta": {"epoch": 3}, **other} if container else state, path)
+    return path
+
+
+def timm_vit(folder: Path, pooled: bool = False, **arguments: Any) -> LibraryFile:
+    timm = pytest.importorskip("timm")
+    model = timm.models.vision_transformer.VisionTransformer(
+        img_size=32,
+        patch_size=8,
+        num_classes=7,
+        dynamic_img_size=True,
+        global_pool="avg" if pooled else "token",
+        **VIT,
+        **arguments,
+    )
+    shaken(model)
+    registers = model.reg_token is not None
+
+    def features(images: Tensor) -> Tensor:
+        tokens = model.forward_features(images)
+        if pooled:
+            return model.forward_head(tokens, pre_logits=True)
+        return torch.cat([tokens[:, :1], tokens[:, model.num_prefix_tokens :]], 1) if registers else tokens
+
+    return LibraryFile(saved(folder, model.state_dict(), ""), features, dict(num_heads=4))
+
+
+def timm_dinov2(folder: Path) -> LibraryFile:
+    return timm_vit(folder, reg_tokens=4, no_embed_class=True, init_values=1.0)
+
+
+def timm_swiglu(folder: Path) -> LibraryFile:
+    from timm.layers import SwiGLUPacked
+
+    return timm_vit(folder, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU, mlp_ratio=5.5, init_values=1.0)
+
+
+def timm_patches_only(folder: Path) -> LibraryFile:
+    pytest.importorskip("timm")
+    from timm.models.vision_transformer import VisionTransformer
+
+    model = shaken(
+        VisionTransformer(
+            img_size=32, patch_size=8, num_classes=7, class_token=False, global_pool="avg", dynamic_img_size=True, **VIT
+        )
+    )
+    path = saved(folder, model.state_dict(), "state_dict", arch="vit_tiny", optimizer={"state": {}})
+    return LibraryFile(
+        path, lambda x: model.forward_head(model.forward_features(x), pre_logits=True), dict(num_heads=4)
+    )
+
+
+SWIN = dict(embed_dim=8, depths=(2, 2, 1, 1), num_heads=(1, 2, 2, 4), window_size=2)
+
+
+def timm_swin(folder: Path) -> LibraryFile:
+    from timm.models.swin_transformer import SwinTransformer
+
+    model = shaken(SwinTransformer(img_size=64, patch_size=4, num_classes=7, strict_img_size=False, **SWIN))
+    # timm lays the tokens of the last stage out as a map.
+    return LibraryFile(
+        saved(folder, model.state_dict(), ""),
+        lambda x: model.forward_features(x).mean((1, 2)),
+        dict(img_size=64),
+        (64, 64),
+        (128, 64),
+    )
+
+
+def official_swin(folder: Path) -> LibraryFile:
+    """timm reads official files; the names and buffers of such a file are written here."""
+    made = timm_swin(folder)
+    state = torch.load(made.path, weights_only=True)
+    old = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if parts[0] == "layers" and parts[2] == "downsample":
+            parts[1] = str(int(parts[1]) - 1)
+        old[".".join(parts).replace("head.fc.", "head.")] = tensor
+    old["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(4, 4, dtype=torch.int64)
+    old["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 4, 4)
+    made.path = saved(folder, old, "model")
+    return made
+
+
+def transformers_file(
+    folder: Path, model: nn.Module, features: Features, shards: bool = False, **more: Any
+) -> LibraryFile:
+    """What save_pretrained writes, config.json beside it; the number of heads is there."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    model.save_pretrained(folder, max_shard_size="8KB" if shards else "5GB")
+    return LibraryFile(folder / ("model.safetensors.index.json" if shards else "model.safetensors"), features, **more)
+
+
+def hf_settings(**more: Any) -> dict[str, Any]:
+    sizes = dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=32, patch_size=8)
+    return {**sizes, **more}
+
+
+def hf_vit(folder: Path, kind: str = "ViTModel", shards: bool = False) -> LibraryFile:
+    transformers = pytest.importorskip("transformers")
+    more = dict(encoder_stride=8) if kind == "ViTForMaskedImageModeling" else {}
+    model = shaken(getattr(transformers, kind)(transformers.ViTConfig(**hf_settings(intermediate_size=64, **more))))
+    inner = getattr(model, "vit", model)
+    return transformers_file(
+        folder, model, lambda x: inner(x, interpolate_pos_encoding=True).last_hidden_state, shards=shards
+    )
+
+
+def hf_vit_classifier(folder: Path) -> LibraryFile:
+    return hf_vit(folder, "ViTForImageClassification", shards=True)
+
+
+def hf_vit_masked(folder: Path) -> LibraryFile:
+    return hf_vit(folder, "ViTForMaskedImageModeling")
+
+
+def hf_vitmae(folder: Path) -> LibraryFile:
+    """With the published names of the decoder's blocks, which transformers 5.23 saves otherwise."""
+    transformers = pytest.importorskip("transformers")
+    from safetensors.torch import load_file, save_file
+
+    decoder = dict(
+        decoder_hidden_size=16, decoder_num_hidden_layers=1, decoder_num_attention_heads=2, decoder_intermediate_size=32
+    )
+    config = transformers.ViTMAEConfig(**hf_settings(intermediate_size=64, mask_ratio=0.0, **decoder))
+    model = shaken(transformers.ViTMAEForPreTraining(config))
+
+    def features(images: Tensor) -> Tensor:
+        # In the order of the image: MAE shuffles even where it hides nothing.
+        length = (images.shape[-2] // 8) * (images.shape[-1] // 8)
+        noise = torch.linspace(0, 1, length)[None].expand(len(images), -1)
+        return model.vit(images, noise=noise, interpolate_pos_encoding=True).last_hidden_state
+
+    made = transformers_file(folder, model, features)
+    state = load_file(made.path)
+    state = {name.replace("decoder_encoder.layer.", "decoder_layers."): tensor for name, tensor in state.items()}
+    save_file(state, made.path, {"format": "pt"})
+    return made
+
+
+def hf_dinov2(folder: Path, registers: int = 0, **more: Any) -> LibraryFile:
+    transformers = pytest.importorskip("transformers")
+    if registers:
+        config = transformers.Dinov2WithRegistersConfig(**hf_settings(num_register_tokens=registers, **more))
+        model = shaken(transformers.Dinov2WithRegistersModel(config))
+    else:
+        model = shaken(transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**hf_settings(**more))))
+    inner = getattr(model, "dinov2", model)
+
+    def features(images: Tensor) -> Tensor:
+        tokens = inner(images).last_hidden_state
+        return torch.cat([tokens[:, :1], tokens[:, 1 + registers :]], 1)
+
+    return transformers_file(folder, model, features)
+
+
+def hf_dinov2_registers(folder: Path) -> LibraryFile:
+    return hf_dinov2(folder, registers=3)
+
+
+def hf_dinov2_swiglu(folder: Path) -> LibraryFile:
+    return hf_dinov2(folder, use_swiglu_ffn=True)
+
+
+def hf_swin(folder: Path, kind: str = "SwinForImageClassification") -> LibraryFile:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SwinConfig(image_size=64, patch_size=4, encoder_stride=32, **{**SWIN, "depths": [2, 2, 1, 1]})
+    model = shaken(getattr(transformers, kind)(config))
+    return transformers_file(
+        folder, model, lambda x: model.swin(x).last_hidden_state.mean(1), image=(64, 64), other=(128, 64)
+    )
+
+
+def hf_swin_masked(folder: Path) -> LibraryFile:
+    return hf_swin(folder, "SwinForMaskedImageModeling")
+
+
+def openmmlab() -> None:
+    """Imports of mmpretrain and mmseg work without compiled operators."""
+    from mimeval.engine.environment import setup_environment
+
+    setup_environment()
+
+
+MM_VIT = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=64)
+
+
+def mm_file(folder: Path, model: nn.Module, features: Features, config: str = "", **more: Any) -> LibraryFile:
+    """A runner's file: the backbone in a model, other parts beside it, and the config as text."""
+    state = {f"backbone.{name}": tensor for name, tensor in model.state_dict().items()}
+    state |= {"head.fc.weight": torch.ones(7, 32), "head.fc.bias": torch.ones(7)}
+    path = folder / "theirs.pth"
+    meta = {"epoch": 3, "cfg": f"model = dict(backbone=dict({config}))\n"} if config else {"epoch": 3}
+    torch.save({"state_dict": state, "meta": meta, "message_hub": {}}, path)
+    return LibraryFile(path, features, **more)
+
+
+def mmpretrain_vit(folder: Path, **arguments: Any) -> LibraryFile:
+    openmmlab()
+    from mmpretrain.models.backbones import VisionTransformer
+
+    given = {"out_type": "raw", **arguments}
+    model = shaken(VisionTransformer(arch=MM_VIT, img_size=32, patch_size=8, **given))
+    config = "type='VisionTransformer', arch=dict(num_heads=4), img_size=32, patch_size=8"
+    return mm_file(folder, model, lambda x: model(x)[0], config)
+
+
+def mmpretrain_vit_pooled(folder: Path) -> LibraryFile:
+    return mmpretrain_vit(folder, out_type="avg_featmap", final_norm=False, layer_scale_init_value=0.5)
+
+
+def mmpretrain_beit(folder: Path) -> LibraryFile:
+    openmmlab()
+    from mmpretrain.models.backbones import BEiTViT
+
+    model = shaken(BEiTViT(arch=MM_VIT, img_size=32, patch_size=8))
+    return mm_file(folder, model, lambda x: model(x)[0], other=None)
+
+
+def mmpretrain_beit_shared(folder: Path) -> LibraryFile:
+    openmmlab()
+    from mmpretrain.models.backbones import BEiTViT
+
+    model = BEiTViT(
+        arch=MM_VIT,
+        img_size=32,
+        patch_size=8,
+        use_shared_rel_pos_bias=True,
+        use_rel_pos_bias=False,
+        out_type="raw",
+        final_norm=True,
+    )
+    shaken(model)
+    return mm_file(folder, model, lambda x: model(x)[0], other=None)
+
+
+MM_SWIN = dict(embed_dims=8, depths=[2, 2, 1, 1], num_heads=[1, 2, 2, 4])
+
+
+def mmpretrain_swin(folder: Path) -> LibraryFile:
+    openmmlab()
+    from mmpretrain.models.backbones import SwinTransformer
+
+    model = shaken(SwinTransformer(arch=MM_SWIN, img_size=64, patch_size=4, window_size=2))
+    return mm_file(folder, model, lambda x: model(x)[0].mean((2, 3)), image=(64, 64), other=(128, 64))
+
+
+def mmseg_swin(folder: Path) -> LibraryFile:
+    openmmlab()
+    from mmseg.models.backbones import SwinTransformer
+
+    sizes = {**MM_SWIN, "window_size": 2, "patch_size": 4, "pretrain_img_size": 64}
+    model = shaken(SwinTransformer(**sizes))
+    taps = dict(out_type="maps", tap_norm=True)
+    return mm_file(folder, model, model, settings=taps, image=(64, 64), other=(120, 72))
+
+
+def mmseg_vit(folder: Path) -> LibraryFile:
+    openmmlab()
+    from mmseg.models.backbones import VisionTransformer
+
+    sizes = dict(img_size=(32, 32), patch_size=8, embed_dims=32, num_layers=3, num_heads=4, mlp_ratio=2)
+    model = shaken(VisionTransformer(**sizes, norm_cfg=dict(type="LN", eps=1e-6), out_indices=(0, 2)))
+    config = (
+        "type='VisionTransformer', num_heads=4, img_size=(32, 32), patch_size=8, norm_cfg=dict(type='LN', eps=1e-6)"
+    )
+    return mm_file(folder, model, model, config, settings=dict(taps=(0, 2)))
+
+
+def mmseg_mae(folder: Path, kind: str = "MAE") -> LibraryFile:
+    openmmlab()
+    import mmseg.models.backbones as backbones
+
+    sizes = dict(img_size=(32, 32), patch_size=8, embed_dims=32, num_layers=3, num_heads=4, mlp_ratio=2)
+    # The epsilon of all of mmseg's configs; the classes' own is 1e-5.
+    norm = dict(type="LN", eps=1e-6)
+    model = shaken(getattr(backbones, kind)(**sizes, out_indices=(0, 2), init_values=1.0, norm_cfg=norm))
+    return mm_file(folder, model, model, settings=dict(taps=(0, 2)), other=None)
+
+
+def mmseg_beit(folder: Path) -> LibraryFile:
+    return mmseg_mae(folder, "BEiT")
+
+
+# Maker of the file: the family that knows it.
+MAKERS: dict[Callable[[Path], LibraryFile], str] = {
+    timm_vit: "timm_vit",
+    timm_dinov2: "timm_vit",
+    timm_swiglu: "timm_vit",
+    timm_patches_only: "timm_vit",
+    timm_swin: "timm_swin",
+    official_swin: "swin",
+    hf_vit: "hf_vit",
+    hf_vit_classifier: "hf_vit",
+    hf_vit_masked: "hf_vit",
+    hf_vitmae: "hf_vitmae",
+    hf_dinov2: "hf_dinov2",
+    hf_dinov2_registers: "hf_dinov2",
+    hf_dinov2_swiglu: "hf_dinov2",
+    hf_swin: "hf_swin",
+    hf_swin_masked: "hf_swin",
+    mmpretrain_vit: "mmpretrain_vit",
+    mmpretrain_vit_pooled: "mmpretrain_vit",
+    mmpretrain_beit: "mmpretrain_beit",
+    mmpretrain_beit_shared: "mmpretrain_beit",
+    mmpretrain_swin: "mmpretrain_swin",
+    mmseg_vit: "mmseg_vit",
+    mmseg_mae: "mmseg_mae",
+    mmseg_beit: "mmseg_beit",
+    mmseg_swin: "mmseg_swin",
+}
+
+
+def difference(ours: Sequence[Tensor], theirs: Tensor | Sequence[Tensor]) -> float:
+    """The largest difference, absolute."""
+    theirs = [theirs] if isinstance(theirs, Tensor) else list(theirs)
+    assert [tensor.shape for tensor in ours] == [tensor.shape for tensor in theirs]
+    return max((a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True))
