@@ -1,7 +1,7 @@
 """EMAE's masks, LocalMIM's decoders, ClusterMIM's targets at each scale and MTO, on a small real set. EXPERIMENTAL.
 
 COMMAND   mimeval train configs/examples/combined_sign_digits.py --data DATA (after the commands in configs/examples/tokens_sign_digits{,_2,_8}.py)
-hardware  CPU, one thread; 3 minutes
+hardware  CPU, one thread; 3 min 54 s of it, measured on an AMD EPYC
 sources   data: ardamavi/Sign-Language-Digits-Dataset below DATA/sign_digits, 1,644 training images; slots:
           combined_vitb.py; sizes and epochs set by hand
 expected  docs/results.md, reproduced there

@@ -25,7 +25,7 @@ from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
 from .load import check_finite, load_backbone, missing_tensors
 from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
-from .targets import check_holds, family_for
+from .targets import laid_out
 
 EXTENSIONS = (".pth", ".safetensors")
 FEATURE_TOLERANCE = 1e-5
@@ -100,11 +100,10 @@ def convert(
         side = image_size // architecture.patch_size
         architecture = replace(architecture, grid=(side, side))
 
-    family = family_for(src, to, own)
-    state, homeless = family.write(own)
-    check_holds(src, family, state, homeless)
-    homeless += [name for name in found.state if found.family.own_name(name) is None]
-    transformations = [*found.transformations, *notes]
+    layout = laid_out(src, to, found, own, architecture)
+    family, state, architecture = layout.family, layout.state, layout.architecture
+    homeless = layout.homeless + [name for name in found.state if found.family.own_name(name) is None]
+    transformations = [*found.transformations, *notes, *layout.notes]
     provenance = _provenance(checkpoint, found, architecture, transformations)
     if target.suffix == ".safetensors":
         write_safetensors(target, state, provenance)
@@ -116,7 +115,7 @@ def convert(
         _compare_tensors(state, target)
         difference, skipped, seen = _compare_features(src, target, architecture, trust_pickle, switches)
         library_difference, library = libraries.verify(family, state, architecture, *seen) if seen else (None, "")
-    except RuntimeError:
+    except (RuntimeError, UserError):
         target.unlink()  # a wrong file must not be found under this name
         raise
     return ConversionReport(

@@ -6,27 +6,30 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .formats.architecture import TABLE, Architecture, Swin, ViT
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-class Sketch:
-    """What `fit` and `compare` ask of a backbone: its state dict (meta tensors), its grid and its windows."""
+class Sketch(nn.Module):
+    """What `fit` and `compare` ask of a backbone: its state dict (meta tensors), its grid, windows and norms."""
 
     def __init__(self, architecture: Architecture, shapes: Shapes):
+        super().__init__()
         self.grid = architecture.grid
         self.norm_after_pool = getattr(architecture, "norm_after_pool", False)
+        self.norm = nn.LayerNorm(1, eps=architecture.norm_eps)
+        self.cls_token = True if "cls_token" in shapes else None
         self._windows = getattr(architecture, "windows", ())
         self._shapes = shapes
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
         return {name: torch.empty(shape, device="meta") for name, shape in self._shapes.items()}
 
-    def get_submodule(self, name: str) -> Any:
-        side = self._windows[int(name.split(".")[1])]
+    def get_submodule(self, target: str) -> Any:
+        side = self._windows[int(target.split(".")[1])]
         return SimpleNamespace(window_size=(side, side))
 
 

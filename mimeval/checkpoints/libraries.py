@@ -57,7 +57,7 @@ def verify(
     """The largest difference between the features of the library's own class and ours, and a sentence; None where not compared.
 
     state: of the written file, by its names. settings: of our backbone (build.py). ours: its (last) output for the image. Raises
-    RuntimeError where the class does not take the file, or its features are others.
+    UserError where the class does not take the file, or its features are others.
     """
     if not family.library:
         return None, ""
@@ -65,23 +65,34 @@ def verify(
     if rebuild is None or importlib.util.find_spec(family.library) is None:
         return None, f"not verified with a class of {family.library}, which is not installed"
     heads = settings["arch"]["num_heads"]
+    library = importlib.import_module(family.library)
+    version = f"{family.library} {getattr(library, '__version__', '')}"
     try:
         name, run = rebuild(
             Case(dict(state), architecture, settings["out_type"], heads if isinstance(heads, int) else 0)
         )
-    except Unable as reason:
-        return None, f"not verified with a class of {family.library}: {reason}"
-    library = importlib.import_module(family.library)
-    who = f"{family.library} {getattr(library, '__version__', '')}, {name}"
+    except (Unable, UserError) as reason:
+        return None, f"not verified with a class of {family.library}: {str(reason).rstrip('.')}"
+    except (TypeError, ValueError, AttributeError, ImportError) as error:  # another version of the library
+        return None, f"not verified with a class of {family.library}, which could not be built ({_short(error)})"
+    except RuntimeError as error:
+        raise UserError(
+            f"{version} does not take what was written: {_short(error)}; convert to mimeval instead."
+        ) from None
+    who = f"{version}, {name}"
     with torch.inference_mode():
         theirs = run(image)
     if ours.dim() == 3 and theirs.dim() == 4:  # tokens here, a map of the patches there
         ours = as_map(ours, architecture, 1)
     if theirs.shape != ours.shape:
-        raise RuntimeError(f"{who}: its features have shape {list(theirs.shape)}, ours {list(ours.shape)}")
+        raise UserError(
+            f"{who}: expected features {list(ours.shape)}, found {list(theirs.shape)}; convert to mimeval instead."
+        )
     difference = (theirs - ours).abs().max().item()
     if not difference <= TOLERANCE:
-        raise RuntimeError(f"{who}: its features differ by {difference} from ours")
+        raise UserError(
+            f"{who}: its features differ by {difference:.1e} from those of the source; convert to mimeval instead."
+        )
     return difference, f"verified with {who}: features differ by at most {difference:.1e}"
 
 
@@ -96,7 +107,7 @@ def parameters_later() -> Iterator[None]:
             parameter = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
         register(module, name, parameter)
 
-    nn.Module.register_parameter = later  # type: ignore[method-assign]
+    nn.Module.register_parameter = later  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
@@ -122,6 +133,10 @@ def without_registers(tokens: Tensor, registers: int) -> Tensor:
     return torch.cat([tokens[:, :1], tokens[:, 1 + registers :]], dim=1) if registers else tokens
 
 
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
 def _epsilon(a: Architecture, usual: float, how: str) -> str:
     return "" if a.norm_eps == usual else f" with {how} {a.norm_eps:g}"
 
@@ -143,7 +158,7 @@ def timm_vit(case: Case) -> tuple[str, Run]:
     table, head = state.get("pos_embed"), state.get("head.weight")
     if head is None or head.dim() != 2:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-    gated = dict(mlp_layer=SwiGLUPacked, act_layer=nn.SiLU) if a.mlp == "swiglu" else {}
+    gated: dict[str, Any] = dict(mlp_layer=SwiGLUPacked, act_layer=nn.SiLU) if a.mlp == "swiglu" else {}
     with parameters_later():
         model = VisionTransformer(
             img_size=a.image_size,
@@ -161,7 +176,7 @@ def timm_vit(case: Case) -> tuple[str, Run]:
             global_pool="avg" if case.out_type == "mean" or not a.cls_token else "token",
             fc_norm=case.out_type == "mean",
             final_norm=case.out_type != "maps",
-            norm_layer=partial(LayerNorm, eps=a.norm_eps),
+            norm_layer=partial(LayerNorm, eps=a.norm_eps),  # type: ignore[arg-type]
             **gated,
         )
     model = filled(model, state)
@@ -190,13 +205,16 @@ def timm_swin(case: Case) -> tuple[str, Run]:
             depths=a.depths,
             num_heads=a.num_heads,
             window_size=max(a.windows),
-            mlp_ratio=(case.hidden + 0.5) / a.embed_dim,
+            mlp_ratio=a.mlp_ratio,
             num_classes=0 if head is None else len(head),
-            norm_layer=partial(nn.LayerNorm, eps=a.norm_eps),
+            norm_layer=partial(nn.LayerNorm, eps=a.norm_eps),  # type: ignore[arg-type]
         )
         if case.out_type == "maps":
             model.norm = nn.Identity()
     model = filled(model, case.state)
+    for module in model.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()  # masks are made on the device of the parameters
 
     def run(images: Tensor) -> Tensor:
         maps = model.forward_features(images)
@@ -215,6 +233,8 @@ def hugging_face(case: Case, kind: str, prefix: str) -> tuple[str, Run]:
     _plain(a)
     if case.out_type == "maps":
         raise Unable("its classes always have a final norm")
+    if kind == "Swin" and a.norm_eps != 1e-5:
+        raise Unable(f"its norms outside blocks always have the epsilon 1e-5, and the checkpoint's is {a.norm_eps:g}")
     kind = "Dinov2WithRegisters" if kind == "Dinov2" and a.registers else kind
     below = next((p for p in (prefix, "dinov2_with_registers.") if any(n.startswith(p) for n in state)), "")
     encoder = case.bare(below) if below else state
@@ -224,14 +244,17 @@ def hugging_face(case: Case, kind: str, prefix: str) -> tuple[str, Run]:
         config.mask_ratio = 0.0
     pooler = {"add_pooling_layer": any(name.startswith("pooler.") for name in encoder)} if kind == "ViT" else {}
     mask = {"use_mask_token": "embeddings.mask_token" in encoder} if kind in ("ViT", "Swin") else {}
-    level = logging.get_verbosity()
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         model, said = getattr(transformers, f"{kind}Model").from_pretrained(
             None, config=config, state_dict=encoder, output_loading_info=True, **pooler, **mask
         )
     finally:
         logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
     unknown = {
         key: sorted(names)[:4] for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if (names := said[key])
     }
@@ -271,8 +294,10 @@ def mmpretrain_vit(case: Case) -> tuple[str, Run]:
     sizes = dict(embed_dims=a.embed_dim, num_layers=a.depth, num_heads=case.heads, feedforward_channels=case.hidden)
     layer: dict[str, Any] = {}
     if a.mlp == "swiglu":
-        layer = dict(layer_cfgs=dict(ffn_type="swiglu"))
-        sizes["feedforward_channels"] = case.hidden // 2
+        layer = dict(layer_cfgs=dict(ffn_type="swiglu_fused"))  # takes two thirds of it
+        sizes["feedforward_channels"] = case.hidden // 4 * 3
+        if case.hidden % 16:
+            raise Unable("its SwiGLU is a multiple of 8 wide")
     out = {"mean": "avg_featmap", "maps": "featmap"}.get(case.out_type, "raw")
     state = {name: tensor for name, tensor in state.items() if name != "mask_token"}
     if out != "avg_featmap":
@@ -319,7 +344,7 @@ def mmpretrain_beit(case: Case) -> tuple[str, Run]:
 
 def mm_swin(case: Case, library: str) -> tuple[str, Run]:
     _open_mmlab()
-    a, state = case.architecture, case.bare("backbone.")
+    a, state = case.architecture, {n: t for n, t in case.bare("backbone.").items() if n != "mask_token"}
     _plain(a)
     last = len(a.depths) - 1
     norms = sorted({int(name[4]) for name in state if name.startswith("norm") and name[4].isdigit()})

@@ -1,11 +1,14 @@
+import pytest
 import torch
 
 from mimeval.backbones.positions import (
+    POSITION_WAYS,
     offset_bias,
     relative_bias,
     relative_index,
     relative_table,
     resample_bias_table,
+    resample_offsets,
     resample_positions,
     sincos_position_embedding,
 )
@@ -82,3 +85,47 @@ def test_a_bias_without_a_class_token_is_beits_without_its_row():
     assert torch.equal(offset_bias(table[:-3], (3, 4), (3, 4)), expected)
     expected = relative_bias(table, relative_index((3, 4)), (3, 4), (5, 2))[..., 1:, 1:]
     assert torch.equal(offset_bias(table[:-3], (3, 4), (5, 2)), expected)
+
+
+@pytest.mark.parametrize("name", ["family_beit", "family_beit2", "family_data2vec_vision"])
+def test_biases_are_resized_geometrically_as_by_beit(name):
+    arrays, _ = golden(name)
+    shared = torch.from_numpy(arrays["state/rel_pos_bias.relative_position_bias_table"])
+    resized = [torch.from_numpy(array) for key, array in arrays.items() if key.startswith("out/resampled/")]
+    assert resized
+    for expected in resized:
+        ours = resample_bias_table(shared, (4, 4), (6, 6), "geometric")
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("old", "new"), [((4, 4), (6, 3)), ((2, 5), (7, 7)), ((14, 14), (7, 7))])
+def test_geometric_resizing_of_any_grid_keeps_constants_symmetry_and_axes(old, new):
+    rows, columns = 2 * old[0] - 1, 2 * old[1] - 1
+    constant = resample_offsets(torch.full((rows * columns, 1), 2.5), old, new, "geometric")
+    torch.testing.assert_close(constant, torch.full((1, 2 * new[0] - 1, 2 * new[1] - 1), 2.5))
+    table = torch.randn(rows, columns, 2)
+    resized = resample_offsets(table.flatten(0, 1), old, new, "geometric")
+    mirrored = resample_offsets(table.flip(0, 1).flatten(0, 1), old, new, "geometric")
+    torch.testing.assert_close(resized.flip(1, 2), mirrored, atol=1e-5, rtol=0)
+    # The middle, the offset 0, is where it was.
+    torch.testing.assert_close(resized[:, new[0] - 1, new[1] - 1], table[old[0] - 1, old[1] - 1])
+
+
+def test_ways_of_resizing_positions_differ_and_keep_the_grid_they_have():
+    table = torch.randn(1, 16, 8)
+    resized = {way: resample_positions(table, (4, 4), (6, 3), way) for way in POSITION_WAYS}
+    assert {tensor.shape for tensor in resized.values()} == {(1, 18, 8)}
+    assert len({tuple(tensor.flatten().tolist()) for tensor in resized.values()}) == len(POSITION_WAYS)
+    assert all(torch.equal(resample_positions(table, (4, 4), (4, 4), way), table) for way in POSITION_WAYS)
+    # DINO's offset moves the places that are sampled; without it, torch's own size does.
+    moved = torch.nn.functional.interpolate(
+        table.unflatten(1, (4, 4)).permute(0, 3, 1, 2), scale_factor=(6.1 / 4, 3.1 / 4), mode="bicubic"
+    )
+    assert torch.equal(resized["bicubic_offset"], moved.flatten(2).transpose(1, 2))
+
+
+def test_rows_first_is_the_other_half_first():
+    columns_first, rows_first = (
+        sincos_position_embedding(16, (3, 5), cls_token=False, rows_first=order) for order in (False, True)
+    )
+    assert torch.equal(torch.cat([columns_first[..., 8:], columns_first[..., :8]], dim=-1), rows_first)

@@ -354,3 +354,67 @@ def test_compiles_as_one_graph(settings):
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     for ours, expected in zip(compiled(images(40, 24)), model(images(40, 24)), strict=True):
         assert torch.equal(ours, expected)
+
+
+def test_registers_take_part_and_are_not_shown():
+    model = vit(registers=3).eval()
+    tokens = model(images())[0]
+    assert tokens.shape == (2, 17, 32)
+    assert model.encode(*model.embed_patches(images())[:1])[0].shape == (2, 20, 32)
+    # timm's, whose position table has a row for the class token here and none for registers.
+    twin = TimmViT(img_size=32, patch_size=8, num_classes=0, reg_tokens=3, no_embed_class=True, **ARCH)
+    state = dict(model.state_dict())
+    table = state.pop("pos_embed")
+    state["cls_token"] = state["cls_token"] + table[:, :1]
+    twin.load_state_dict(state | {"pos_embed": table[:, 1:]})
+    theirs = twin.eval().forward_features(images())
+    torch.testing.assert_close(torch.cat([theirs[:, :1], theirs[:, 4:]], dim=1), tokens, atol=1e-5, rtol=0)
+    model(images())[0].sum().backward()
+    assert model.reg_token.grad.abs().sum() > 0 and not model.takes_subsets
+    assert model.layer_id("reg_token") == 0 and "reg_token" in model.no_weight_decay()
+    maps = vit(registers=3, out_type="maps")(images())[0]
+    assert maps.shape == (2, 32, 4, 4)
+
+
+def test_without_a_class_token():
+    model = vit(class_token=False)
+    assert "cls_token" not in model.state_dict() and model(images())[0].shape == (2, 16, 32)
+    assert vit(class_token=False, out_type="mean")(images())[0].shape == (2, 32)
+    assert model.takes_subsets and model.encode(torch.randn(2, 5, 32))[0].shape == (2, 5, 32)
+
+
+def test_swiglu_gates_by_silu_of_the_first_half():
+    model = vit(arch=dict(ARCH, mlp_ratio=2.75), mlp="swiglu")
+    mlp = model.blocks[0].mlp
+    assert mlp.fc1.out_features == 88 and mlp.fc2.in_features == 44
+    x = torch.randn(2, 5, 32)
+    gate, value = mlp.fc1(x).chunk(2, dim=-1)
+    torch.testing.assert_close(mlp(x), mlp.fc2(nn.functional.silu(gate) * value))
+
+
+def test_other_sizes_go_by_the_way_that_is_set():
+    model = vit(rel_pos="bias", pos_embed="none", table_resample="geometric").eval()
+    plain = vit(rel_pos="bias", pos_embed="none").eval()
+    plain.load_state_dict(model.state_dict())
+    larger = images(48, 40)
+    assert torch.equal(model(images())[0], plain(images())[0])
+    assert not torch.equal(model(larger)[0], plain(larger)[0])
+    plain.set_resampling("bicubic", "geometric")
+    assert torch.equal(model(larger)[0], plain(larger)[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(class_token=False, out_type="cls"), "go with a class token"),
+        (dict(class_token=False, rel_pos="bias"), "go with a class token"),
+        (dict(registers=2, out_type="maps", window_size=2), "go with a class token"),
+        (dict(registers=2, rel_pos="shared_bias"), "registers have no relative positions"),
+        (dict(mlp="relu"), "mlp must be one of gelu, swiglu"),
+        (dict(pos_resample="nearest"), "pos_resample must be one of bicubic, bicubic_offset"),
+        (dict(table_resample="nearest"), "table_resample must be one of bicubic, geometric"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, said):
+    with pytest.raises(UserError, match=said):
+        vit(**settings)

@@ -30,6 +30,9 @@ from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
+from mimeval.checkpoints import inspect
+from mimeval.checkpoints.formats import recognise
+from mimeval.checkpoints.screen import render
 from mimeval.checkpoints.state import check_whole, read_file, read_state
 from mimeval.errors import UserError
 
@@ -130,9 +133,9 @@ def _saved(new_zip: bool) -> bytes:
     return stream.getvalue()
 
 
-def _safetensors(tensors: dict) -> bytes:
+def _safetensors(tensors: dict, header: dict | None = None) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        save_file(tensors, Path(folder, "x"), {"format": "pt"})
+        save_file(tensors, Path(folder, "x"), {"format": "pt", **(header or {})})
         return Path(folder, "x").read_bytes()
 
 
@@ -179,6 +182,67 @@ def damaged_bytes(draw: st.DrawFn, whole: bytes, hot: tuple[int, int] | None = N
     return bytes(data)
 
 
+TEXTS = ("0x0", "-1x7", "1x99999999999", "9" * 30, "{", "[" * 3000, "model = dict(backbone=dict(img_size='x', patch_size=0))",
+         "model = dict(backbone=dict(arch=dict(num_heads='many'), taps=[99, None]))", "model = 1", "'" * 50, "\0", "é\n")  # fmt: skip
+HEADERS = ("grid", "num_heads", "facts", "training", "cfg", "family", "config", "args", "format")
+
+
+@st.composite
+def odd_content(draw: st.DrawFn) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A state dict in order whose tensors no family has so, and what stands beside it."""
+    tensors = state()
+    for _ in range(draw(st.integers(1, 4))):
+        name = draw(st.sampled_from(sorted(tensors)))
+        match draw(st.sampled_from(["drop", "rename", "shape", "dtype", "nan", "prefix", "add"])):
+            case "drop" if len(tensors) > 1:
+                del tensors[name]
+            case "rename":
+                tensors[draw(st.one_of(st.text(max_size=12), st.sampled_from(sorted(tensors))))] = tensors.pop(name)
+            case "shape":
+                tensors[name] = torch.zeros(draw(st.lists(st.integers(0, 5), max_size=5)))
+            case "dtype":
+                tensors[name] = tensors[name].to(
+                    draw(st.sampled_from([torch.float16, torch.int8, torch.bool, torch.float64]))
+                )
+            case "nan":
+                tensors[name] = torch.full_like(tensors[name], draw(st.sampled_from([float("nan"), float("inf"), 0.0])))
+            case "prefix":
+                prefix = draw(
+                    st.sampled_from(["module.", "backbone.", "encoder.", "model.", "blocks.0.", "teacher.", "x."])
+                )
+                tensors = {prefix + key: value for key, value in tensors.items()}
+            case "add":
+                more = ["blocks.7.attn.q_bias", "blocks.0.ls1.gamma", "register_tokens", "layers.0.blocks.0.attn.qkv.weight",
+                        "blocks.0.attn.rel_pos_h", "rel_pos_bias.relative_position_bias_table", "norm.0.weight", "mask_token",
+                        "blocks.0.attn.relative_position_bias_table", "head.weight", "dist_token", "pred_head.projections.0.weight"]  # fmt: skip
+                tensors[draw(st.sampled_from(more))] = torch.zeros(draw(st.lists(st.integers(0, 5), max_size=4)))
+    return tensors, draw(st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(TEXTS), max_size=3))
+
+
+@st.composite
+def odd_pth(draw: st.DrawFn, new_zip: bool) -> Files:
+    tensors, header = draw(odd_content())
+    keys = [
+        "model",
+        "state_dict",
+        "teacher",
+        "student",
+        "model_ema",
+        "module",
+        "model_state",
+        "encoder",
+        "target_encoder",
+        "optimizer",
+    ]
+    content: dict = {draw(st.sampled_from(keys)): tensors for _ in range(draw(st.integers(1, 2)))}
+    if draw(st.booleans()):
+        content = dict(tensors)
+    content[draw(st.sampled_from(["meta", "args", "epoch"]))] = header
+    stream = io.BytesIO()
+    torch.save(content, stream, _use_new_zipfile_serialization=new_zip)
+    return {"x.pth": stream.getvalue()}
+
+
 OPCODES = b"(.0123FNPQRTUVXIJKLMNBCGSb}]a)ed\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x95\x96\x97\x98qrhjtulsioc"
 NAMES = ("torch._utils\n_rebuild_tensor_v2", "torch\nFloatStorage", "collections\nOrderedDict", "posix\nsystem", "builtins\ngetattr",
          "numpy.core.multiarray\n_reconstruct", "numpy\ndtype", "argparse\nNamespace", "builtins\nbytearray", "copyreg\n_reconstructor",
@@ -214,7 +278,9 @@ def bad_zip(draw: st.DrawFn) -> Files:
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
         pickled = archive.read(name)
-    how = draw(st.sampled_from(["bytes", "directory", "pickle", "opcodes"]))
+    how = draw(st.sampled_from(["bytes", "directory", "pickle", "opcodes", "content"]))
+    if how == "content":
+        return draw(odd_pth(True))
     if how == "pickle":
         return {"x.pth": _repacked(whole, draw(damaged_bytes(pickled)))}
     if how == "opcodes":
@@ -226,6 +292,8 @@ def bad_zip(draw: st.DrawFn) -> Files:
 @st.composite
 def bad_legacy(draw: st.DrawFn) -> Files:
     whole = WHOLE["legacy"]["x.pth"]
+    if draw(st.integers(0, 4)) == 0:
+        return draw(odd_pth(False))
     if draw(st.integers(0, 3)) == 0:
         magic = (
             pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
@@ -236,6 +304,9 @@ def bad_legacy(draw: st.DrawFn) -> Files:
 
 @st.composite
 def bad_safetensors(draw: st.DrawFn) -> Files:
+    if draw(st.integers(0, 3)) == 0:
+        tensors, header = draw(odd_content())
+        return {"x.safetensors": _safetensors(tensors, header)}
     return {"x.safetensors": draw(_bad_tensors(WHOLE["safetensors"]["x.safetensors"]))}
 
 
@@ -277,7 +348,11 @@ def _bad_tensors(draw: st.DrawFn, whole: bytes) -> bytes:
 def bad_sharded(draw: st.DrawFn) -> Files:
     files = dict(WHOLE["sharded"])
     index = next(iter(files))
-    how = draw(st.sampled_from(["index", "map", "shard", "lost"]))
+    how = draw(st.sampled_from(["index", "map", "map", "shard", "lost", "content"]))
+    if how == "content":
+        tensors, header = draw(odd_content())
+        places = {name: "a.safetensors" for name in tensors}
+        return {index: json.dumps({"weight_map": places}).encode(), "a.safetensors": _safetensors(tensors, header)}
     if how == "index":
         files[index] = draw(damaged_bytes(files[index]))
     elif how == "shard":
@@ -349,7 +424,7 @@ def outcome(folder: Path, files: Files) -> str:
 
 def _read(path: Path) -> str:
     said = ""
-    for use in (_use_state, read_file, check_whole):
+    for use in (_use_state, read_file, check_whole, _use_inspection):
         try:
             use(path)
         except UserError as error:
@@ -358,8 +433,16 @@ def _read(path: Path) -> str:
 
 
 def _use_state(path: Path) -> None:
-    for tensor in read_state(path).state.values():
+    checkpoint = read_state(path)
+    for tensor in checkpoint.state.values():
         tensor.clone()
+    recognise(checkpoint)
+
+
+def _use_inspection(path: Path) -> None:
+    found = inspect(path)
+    json.dumps(found.as_dict(), default=str)
+    assert render(found).startswith(str(path))
 
 
 def _too_slow(*_: object) -> None:

@@ -1,7 +1,6 @@
 """A conversion keeps tensors and features, says what it did, and refuses rather than lose something."""
 
 import os
-
 import sys
 
 import pytest

@@ -170,6 +170,16 @@ def test_cae_encodes_visible_patches_only(tmp_path):
     equal(tokens, tensors("family_cae", "out/")["tokens_visible"], 1e-5)
 
 
+def test_a_momentum_copy_in_a_cae_file_is_never_loaded(tmp_path):
+    content = family_content("family_cae")
+    encoder = {key: tensor for key, tensor in content["model"].items() if key.startswith("encoder.")}
+    copy = {key.replace("encoder.", "teacher.", 1): torch.full_like(tensor, 7.0) for key, tensor in encoder.items()}
+    torch.save({**content, "model": {**copy, **content["model"]}}, tmp_path / "x.pth")
+    backbone = load_backbone(tmp_path / "x.pth", num_heads=4)
+    assert set(copy) < set(backbone.load_report.left_over)
+    equal(tokens_of(backbone, tensors("family_cae", "in/")["images"]), tensors("family_cae", "out/")["tokens"], 1e-5)
+
+
 @pytest.mark.parametrize("size", ["", "_large"])
 @pytest.mark.parametrize("name", BEITS)
 def test_fine_tuning_starts_as_its_official_loader_leaves_it(tmp_path, name, size):

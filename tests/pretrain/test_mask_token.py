@@ -8,6 +8,7 @@ import torch
 
 from mimeval.cli.main import main
 from mimeval.datasets.demo import DemoSpec, generate
+from mimeval.engine.sharding import shard
 from mimeval.errors import UserError
 from mimeval.pretrain.mask_token import CAVEAT, MaskTokenOptimization
 from mimeval.pretrain.model import MaskedImageModel
@@ -337,3 +338,5 @@ def test_only_what_reads_attention_in_the_encoder_takes_its_blocks_apart():
     assert make("SimMIM", NOTHING | dict(w_spa=0.1)).mask_token.takes_blocks_apart
     assert not make("SimMIM", NOTHING | dict(w_e=0.1, threshold=0.9)).mask_token.takes_blocks_apart
     assert not make("MAE", NOTHING | dict(w_spa=0.1)).mask_token.takes_blocks_apart
+    with pytest.raises(UserError, match="fsdp: expected a mask_token that runs whole blocks"):
+        shard(make("SimMIM", NOTHING | dict(w_spa=0.1)), {})

@@ -82,6 +82,10 @@ class Family:
     """Of the images in pre-training, values 0..1, RGB."""
     writable = False
     """Whether `convert --to` offers it."""
+    drops: tuple[str, ...] = ()
+    """Encoder names, by pattern, that files of the family end without: norms, where a segmentor reads maps before them."""
+    takes_taps = False
+    """Whether its files have a norm for each tap."""
     group = ""
     """Name under which `convert --to` chooses among several layouts of one library."""
     library = ""
@@ -124,6 +128,10 @@ class Family:
         names = {name: self.their_name(name) for name in own}
         state = {theirs: own[name] for name, theirs in names.items() if theirs is not None}
         return state, [name for name, theirs in names.items() if theirs is None]
+
+    def complete(self, own: State, architecture: Architecture) -> tuple[State, list[str]]:
+        """An own state of another family with what all files of this one have besides, and a sentence for what was added."""
+        return own, []
 
     def reason_to_leave(self, name: str, own: str | None = None) -> str | None:
         """Why a backbone need not take this tensor of the file (own: our name of it), None if it must."""

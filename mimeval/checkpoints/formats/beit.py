@@ -18,9 +18,10 @@ class TableIndex(Step):
     """Beside each table of relative biases, its index [1 + L, 1 + L], int64: computed anew for each grid, so not kept here."""
 
     def read(self, state: State) -> str | None:
-        for name in [name for name in state if name.endswith(INDEX)]:
+        names = [name for name in state if name.endswith(INDEX)]
+        for name in names:
             del state[name]
-        return None
+        return f"{INDEX} of {len(names)} tables left out, computed anew for each grid" if names else None
 
     def write(self, state: State) -> None:
         for name in [name for name in state if name.endswith(TABLE)]:
@@ -39,7 +40,7 @@ class BEiT(Family):
 
     name = "beit"
     containers = ("model", "module", "state_dict", "")
-    signature: tuple[str, ...] = ("blocks.*.attn.q_bias", "blocks.*.gamma_1", "*relative_position_bias_table")
+    signature: tuple[str, ...] = ("blocks.*.attn.q_bias", "*relative_position_bias_table")
     foreign: tuple[str, ...] = ("encoder.*", "backbone.*", "pos_embed", "cls_pt_layers.*", "*rope*")
     renames = (
         ("blocks.#.gamma_1", "backbone.blocks.#.ls1.gamma"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .architecture import State
 from .base import PRETRAINING
 from .huggingface import HEAD_REASON, HuggingFace, blocks, without_decoder
-from .library import BUFFERS, ENDS_OF_OURS
+from .library import BUFFERS, ENDS_OF_OURS, check_one_window
 from .transform import JoinQKV, PixelShuffleHead
 
 BLOCK = (
@@ -58,5 +58,6 @@ class HFSwin(HuggingFace):
     )
 
     def write(self, own: State) -> tuple[State, list[str]]:
-        """As in Family; another decoder than one linear layer has no place."""
+        """As in Family; another decoder than one linear layer has no place. UserError for windows of several sizes."""
+        check_one_window(own)
         return without_decoder(own, super().write)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .architecture import Architecture, State
 from .base import PRETRAINING
-from .library import ENDS_OF_OURS, ClassRow, Library, with_heads
+from .library import ENDS_OF_OURS, ClassRow, Library, with_heads, without_other_decoders
 from .transform import JoinQKV, PixelShuffleHead
 
 LARGEST_CONFIG = 1 << 20
@@ -179,6 +179,12 @@ class HFViTMAE(HuggingFace):
     steps = (JoinQKV(), ClassRow())
     may_leave = (("decoders.*", PRETRAINING), *ENDS_OF_OURS)
     facts = dict(norm_eps=1e-12, pos_resample="bicubic")
+
+    def write(self, own: State) -> tuple[State, list[str]]:
+        """As in Family; another decoder than MAE's has no place."""
+        own, other = without_other_decoders(own)
+        state, homeless = super().write(own)
+        return state, [*homeless, *other]
 
 
 def without_decoder(own: Mapping[str, Any], write: Any) -> tuple[State, list[str]]:

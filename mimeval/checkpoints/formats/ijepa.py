@@ -17,7 +17,7 @@ class IJEPA(Family):
     """
 
     name = "ijepa"
-    containers = ("target_encoder", "encoder", "")
+    containers = ("target_encoder", "encoder", "", "state_dict")
     signature = ("blocks.*.attn.qkv.bias", "pos_embed", "norm.weight")
     foreign = (*FOREIGN, "cls_token", "dist_token", "head.*", "fc_norm.*", "decoder_*", "mask_token")
     renames = tuple((name, f"backbone.{name}") for name in PLAIN)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from .architecture import Architecture, State, ViT, table_grid
+from mimeval.errors import UserError
+
+from .architecture import TABLE, Architecture, State, ViT, table_grid
 from .base import BUFFER, Family
 from .mae import ENDS
 from .own import ARGUMENTS
@@ -61,3 +64,28 @@ class ClassRow(Step):
         grid = table_grid(table, None)
         if table is not None and token is not None and grid is not None and table.shape[1] == grid[0] * grid[1]:
             state["backbone.pos_embed"] = torch.cat([table.new_zeros(1, 1, table.shape[-1]), table], dim=1)
+
+
+def check_one_window(state: State) -> None:
+    """UserError where the tables of an own Swin are of windows of several sizes, which classes with one size for all cannot hold."""
+    rows = {len(tensor) for name, tensor in state.items() if name.endswith(f".{TABLE}")}
+    if len(rows) > 1:
+        sides = ", ".join(str((math.isqrt(count) + 1) // 2) for count in sorted(rows))
+        raise UserError(
+            f"its tables are of windows of {sides}, and this format has one size for all stages; convert to timm or mimeval, or make "
+            "a checkpoint for images in which the last stage holds a whole window."
+        )
+
+
+def without_other_decoders(own: State) -> tuple[State, list[str]]:
+    """An own state without its decoders, and their names, unless there is one and it is MAE's, of RGB patches."""
+    decoder = [name for name in own if name.startswith("decoders.")]
+    patch, pred = own.get("backbone.patch_embed.proj.weight"), own.get("decoders.0.pred.weight")
+    whole = {
+        f"decoders.0.{name}"
+        for name in ("mask_token", "pos_embed", "embed.weight", "norm.weight", "blocks.0.norm1.weight")
+    }
+    alone = all(name.startswith("decoders.0.") for name in decoder)
+    if alone and patch is not None and pred is not None and len(pred) == patch[0].numel() and whole <= own.keys():
+        return own, []
+    return {name: tensor for name, tensor in own.items() if name not in decoder}, decoder

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .architecture import State, numbers
+from .library import check_one_window
 from .openmmlab import PART_ROWS, OpenMMLab, backbone_rows
 from .transform import MergingOrder, Step
 
@@ -81,6 +82,11 @@ class MMSwin(OpenMMLab):
     renames = (*backbone_rows(ROWS), *PART_ROWS)
     steps = (MergingOrder(channels_first=True), WindowIndex(), StageNorms())
 
+    def write(self, own: State) -> tuple[State, list[str]]:
+        """As in Family. UserError for windows of several sizes."""
+        check_one_window(own)
+        return super().write(own)
+
 
 class MMPretrainSwin(MMSwin):
     """mmpretrain/models/backbones/swin_transformer.py: one norm, of the last stage (`norm3`), as for classification. Tables are resized
@@ -101,6 +107,8 @@ class MMSegSwin(MMSwin):
 
     name = "mmseg_swin"
     group = library = "mmseg"
+    foreign = (*MMSwin.foreign, "*mask_token")
+    takes_taps = True
     facts = dict(table_resample="bicubic")
 
     def recognises(self, state: State, container: str = "") -> bool:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from .architecture import State
 from .base import HALF
 from .beit import TableIndex
-from .library import ClassRow
+from .library import ClassRow, without_other_decoders
 from .openmmlab import BEIT_BLOCKS, BLOCKS, EMBEDDINGS, PART_ROWS, OpenMMLab, backbone_rows, gated
 from .transform import QueryValueBias
 
@@ -69,9 +69,10 @@ class MMPretrainViT(OpenMMLab):
         return own, origin, notes
 
     def write(self, own: State) -> tuple[State, list[str]]:
-        """As in Family."""
+        """As in Family; another decoder than MAE's has no place."""
+        own, other = without_other_decoders(own)
         state, homeless = super().write(renamed(own, SECOND_NORM, FC_NORM))
-        return gated(state, own), homeless
+        return gated(state, own), [*homeless, *other]
 
 
 class MMPretrainBEiT(OpenMMLab):

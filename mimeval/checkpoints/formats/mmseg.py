@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from .architecture import State, read_architecture
-from .base import encoder_of
+from .architecture import Architecture, State, ViT
 from .beit import TableIndex
 from .library import ClassRow
 from .mmpretrain import has_end
@@ -19,7 +19,10 @@ PYRAMID = (
     ("neck.upsample_4x.3.*", "neck.levels.0.up_again.*"),
     ("neck.upsample_2x.0.*", "neck.levels.1.*"),
 )
+FOREIGN = (*OpenMMLab.foreign, "*mask_token")  # nothing is pre-trained there
 NORM = ("ln1.*", "norm.*")
+TABLE = "relative_position_bias_table"
+SHARED = f"backbone.rel_pos_bias.{TABLE}"
 PATCHES = "backbone.patch_embed.proj"
 
 
@@ -40,25 +43,6 @@ class PatchBias(Step):
             del state[f"{PATCHES}.bias"]
 
 
-@dataclass(frozen=True)
-class ScaleAndTables(Step):
-    """mmseg's MAE always has layer scale and a table of relative biases in each block: ones and zeros are the same as none."""
-
-    def read(self, state: State) -> str | None:
-        return None
-
-    def write(self, state: State) -> None:
-        architecture = read_architecture(encoder_of(state))
-        grid, heads = architecture.grid, getattr(architecture, "num_heads", None)
-        for name in [name for name in state if name.startswith("backbone.blocks.") and name.endswith(".norm1.weight")]:
-            block, ones = name.removesuffix("norm1.weight"), state[name]
-            for branch in (1, 2):
-                state.setdefault(f"{block}ls{branch}.gamma", ones.new_ones(len(ones)))
-            if grid is not None and heads and "backbone.rel_pos_bias.relative_position_bias_table" not in state:
-                rows = (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
-                state.setdefault(f"{block}attn.relative_position_bias_table", ones.new_zeros(rows, heads))
-
-
 class MMSegViT(OpenMMLab):
     """mmseg/models/backbones/vit.py: torch's MultiheadAttention, a patch embedding without bias by default; epsilon 1e-6 in all of its
     configs (_base_/models/upernet_vit-b16_ln_mln.py), though the class's own is 1e-5."""
@@ -66,7 +50,7 @@ class MMSegViT(OpenMMLab):
     name = "mmseg_vit"
     group = library = "mmseg"
     signature = ("*layers.*.attn.attn.in_proj_weight", "*patch_embed.projection.weight", "*layers.*.ln1.weight")
-    foreign = (*OpenMMLab.foreign, "*pre_norm.*", "*ln_pre.*", "*patch_embed.norm.*")
+    foreign = (*FOREIGN, "*pre_norm.*", "*ln_pre.*", "*patch_embed.norm.*")
     renames = (
         *backbone_rows(
             (
@@ -83,20 +67,45 @@ class MMSegViT(OpenMMLab):
         *PART_ROWS,
     )
     steps = (PatchBias(), ClassRow())
+    drops = ("backbone.fc_norm.*",)
     facts = dict(pos_resample="bicubic")
 
 
 class MMSegMAE(OpenMMLab):
-    """mmseg/models/backbones/mae.py: layer scale, a table in each block, positions; no final norm unless asked for. Tables are resized
-    geometrically (resize_rel_pos_embed), positions bicubically."""
+    """mmseg/models/backbones/mae.py: layer scale, a table in each block, positions. Tables are resized geometrically
+    (resize_rel_pos_embed), positions bicubically. In the configs the backbone ends without norm."""
 
     name = "mmseg_mae"
     group = library = "mmseg"
-    signature = ("*layers.*.attn.qkv.bias", "*layers.*.attn.relative_position_bias_table", "*layers.*.ln1.weight")
-    foreign = (*OpenMMLab.foreign, "*.q_bias")
+    signature = (
+        "*layers.*.attn.qkv.bias",
+        "*layers.*.attn.relative_position_bias_table",
+        "*layers.*.gamma_1",
+        "*layers.*.ln1.weight",
+        "*pos_embed",
+    )
+    foreign = (*FOREIGN, "*.q_bias")
     renames = (*backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS, NORM)), *PYRAMID, *PART_ROWS)
-    steps = (TableIndex(), ScaleAndTables(), ClassRow())
+    steps = (TableIndex(), ClassRow())
+    drops = ("backbone.fc_norm.*",)
     facts = dict(pos_resample="bicubic", table_resample="geometric")
+
+    def complete(self, own: State, architecture: Architecture) -> tuple[State, list[str]]:
+        """As in Family: the class always has layer scale and tables; ones and zeros are the same as none."""
+        own, notes = in_each_block(own)
+        if not isinstance(architecture, ViT) or architecture.grid is None or not architecture.num_heads:
+            return own, notes
+        rows = (2 * architecture.grid[0] - 1) * (2 * architecture.grid[1] - 1) + 3
+        norms = [name for name in own if name.startswith("backbone.blocks.") and name.endswith(".norm1.weight")]
+        added: State = {}
+        for name in norms:
+            block, like = name.removesuffix("norm1.weight"), own[name]
+            for branch in (1, 2):
+                added[f"{block}ls{branch}.gamma"] = like.new_ones(len(like))
+            added[f"{block}attn.{TABLE}"] = like.new_zeros(rows, architecture.num_heads)
+        added = {name: tensor for name, tensor in added.items() if name not in own}
+        notes += ["layer scale of ones and tables of zeros added, which change nothing"] if added else []
+        return {**own, **added}, notes
 
 
 class MMSegBEiT(OpenMMLab):
@@ -105,10 +114,29 @@ class MMSegBEiT(OpenMMLab):
     name = "mmseg_beit"
     group = library = "mmseg"
     signature = ("*layers.*.attn.q_bias", "*layers.*.attn.relative_position_bias_table", "*layers.*.ln1.weight")
-    renames = (*backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS)), *PYRAMID, *PART_ROWS)
+    foreign = FOREIGN
+    renames = (*backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS, NORM)), *PYRAMID, *PART_ROWS)
     steps = (TableIndex(), QueryValueBias())
+    drops = ("backbone.fc_norm.*",)
     facts = dict(k_bias=False, pos_resample="bicubic", table_resample="geometric")
 
     def recognises(self, state: State, container: str = "") -> bool:
         """As in Family; without a norm at its end."""
         return super().recognises(state, container) and not has_end(state)
+
+    def complete(self, own: State, architecture: Architecture) -> tuple[State, list[str]]:
+        """As in Family: a table in each block."""
+        return in_each_block(own)
+
+
+def in_each_block(own: State) -> tuple[State, list[str]]:
+    """A shared table of relative biases copied into every block, as BEiT's own fine-tuning does."""
+    shared = own.get(SHARED)
+    if shared is None:
+        return own, []
+    blocks = [
+        name.removesuffix("norm1.weight") for name in own if re.fullmatch(r"backbone\.blocks\.\d+\.norm1\.weight", name)
+    ]
+    kept = {name: tensor for name, tensor in own.items() if name != SHARED}
+    copies = {f"{block}attn.{TABLE}": shared for block in blocks}
+    return {**kept, **copies}, [f"the shared table of relative biases copied to {len(blocks)} blocks"]

@@ -39,6 +39,7 @@ class Own(Family):
         "dino_head.*",  # DINOv2's
     )
     renames = (("*", "*"),)
+    takes_taps = True
     may_lack = (
         FRESH_FC_NORM,
         Absence("fc_norm.*", FRESH_FC_NORM.reason, given="tap_norms.0.weight"),
