@@ -1,4 +1,4 @@
-"""The tasks at paper scale that have a recipe for a ViT-H/14 checkpoint: ImageNet and COCO below one data root.
+"""The tasks at paper scale that have a recipe for a ViT-H/14 checkpoint: ImageNet below one data root.
 
 COMMAND   mimeval transfer CKPT [CKPT ...] --suite configs/suites/standard_vith.py --data DATA --out work_dirs/standard_vith
 hardware  see each task's config; cost not measured here
@@ -11,5 +11,4 @@ seeds = [0]
 tasks = dict(
     linear=dict(config="../transfer/linear_vith.py"),
     finetune=dict(config="../transfer/finetune_vith.py"),
-    detection=dict(config="../transfer/maskrcnn_vitdet_vith.py"),
 )

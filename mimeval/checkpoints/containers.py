@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 # The keys under which files keep a state dict, best first: official MAE, mmengine, SlowFast, DeepSpeed.
@@ -42,8 +42,8 @@ def find_states(content: dict, kinds: tuple[type, ...]) -> dict[str, dict[str, A
 
 
 def alternatives(states: Mapping[str, Mapping[str, Any]], container: str) -> list[str]:
-    """Other state dicts of the file that hold the same network: half of the shorter one's names or more are the same."""
-    names = {key: _last_parts(unwrapped(state)) for key, state in states.items()}
+    """Other state dicts of the file that hold the same network: half of the smaller one's names or more, in the same shapes."""
+    names = {key: _last_parts(state) for key, state in states.items()}
     own = names.get(container, set())
     return [
         key
@@ -61,19 +61,16 @@ def choice(states: Mapping[str, Mapping[str, Any]], container: str) -> list[str]
     return [f"weights of {container or 'the file itself'} taken; the file also holds {named}"]
 
 
-def _last_parts(names: Sequence[str]) -> set[str]:
+def _last_parts(state: Mapping[str, Any]) -> set[tuple]:
     # Two networks of one file may stand under different prefixes: backbone.blocks.0.norm1.weight, blocks.0.norm1.weight.
-    return {".".join(name.split(".")[-4:]) for name in names}
+    names = _plain(list(state))[0]
+    return {(".".join(name.split(".")[-4:]), *value.shape) for name, value in zip(names, state.values(), strict=True)}
 
 
 def unwrap(state: dict[str, T]) -> tuple[dict[str, T], list[str]]:
     """A state dict without what frameworks put into its names, and one sentence for each thing taken off."""
     names, notes = _plain(list(state))
     return dict(zip(names, state.values(), strict=True)), notes
-
-
-def unwrapped(names: Mapping[str, Any] | Sequence[str]) -> list[str]:
-    return _plain(list(names))[0]
 
 
 def _plain(names: list[str]) -> tuple[list[str], list[str]]:

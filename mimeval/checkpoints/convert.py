@@ -19,7 +19,7 @@ from mimeval.registry import MODELS
 from . import libraries
 from .build import backbone_settings
 from .fit import fit, resampling, resize_table
-from .formats import Recognised, recognise
+from .formats import Recognised, blamed, recognise
 from .formats.architecture import Architecture, State, ViT
 from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
@@ -155,7 +155,8 @@ def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
     with torch.device("meta"):
         backbone: nn.Module = MODELS.build(settings)
     target = backbone.state_dict()
-    fitted = fit(src, found, backbone, target)
+    with blamed(src, found.family):
+        fitted = fit(src, found, backbone, target)
     missing, _ = missing_tensors(found, fitted.encoder, target)
     missing = [name for name in missing if name not in fitted.fresh]
     if missing:

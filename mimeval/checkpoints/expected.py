@@ -52,7 +52,7 @@ def _vit(a: ViT, width: int, grid: tuple[int, int], ratio: float) -> Shapes:
     if a.registers:
         shapes["reg_token"] = (1, a.registers, width)
     if a.positions:
-        shapes["pos_embed"] = (1, grid[0] * grid[1] + (windowed or a.cls_token), width)
+        shapes["pos_embed"] = (1, grid[0] * grid[1] + 1, width)  # the first is the class token's, if there is one
     shapes |= _linear("patch_embed.proj", (width, 3, a.patch_size or 0, a.patch_size or 0))
     offsets = (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
     side, whole = 2 * a.window_size - 1, a.rel_pos_grid or grid

@@ -20,7 +20,7 @@ from .compare import missing_tensors, unexpected_tensors
 from .containers import alternatives
 from .expected import sketch
 from .fit import fit
-from .formats import Recognised, families_of, parse_switches, recognise
+from .formats import Recognised, blamed, families_of, parse_switches, recognise
 from .formats.architecture import Architecture, Swin, ViT
 from .nearest import nearest
 from .reading import Malformed, Opaque, Reader, Stored, Unusual, damaged, finish, read_content
@@ -117,7 +117,7 @@ def inspect(path: str | os.PathLike, deep: bool = False, switches: Sequence[str]
     try:
         checkpoint = state_of(content, _as_dictionary(tree))
     except UserError as error:
-        found.reason = str(error)
+        found.reason = str(error).removeprefix(str(path)).lstrip(": ")
         return found
     states: dict[str, dict[str, Any]] = checkpoint.states
     found.training = beside(checkpoint.meta, checkpoint.training)
@@ -255,12 +255,13 @@ def _describe(found: Inspection, recognised: Recognised) -> None:
         return
     target = outline.state_dict()
     try:
-        fitted = fit(found.path, recognised, outline, target)
+        with blamed(found.path, family):
+            fitted = fit(found.path, recognised, outline, target)
+            missing, fresh = missing_tensors(recognised, fitted.encoder, target)
+            unexpected, left_over = unexpected_tensors(recognised, target, fitted.used)
     except UserError as error:
         found.reason = str(error)
         return
-    missing, fresh = missing_tensors(recognised, fitted.encoder, target)
-    unexpected, left_over = unexpected_tensors(recognised, target, fitted.used)
     shared = [name for name in target if name in fitted.encoder]
     other_shape = [name for name in shared if fitted.encoder[name].shape != target[name].shape]
     found.transformations = [*found.transformations, *fitted.notes]

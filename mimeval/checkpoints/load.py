@@ -19,7 +19,7 @@ from mimeval.registry import WEIGHT_INITIALIZERS
 from .build import build_backbone
 from .compare import missing_tensors, unexpected_tensors
 from .fit import fit, resampling
-from .formats import Recognised, recognise
+from .formats import Recognised, blamed, recognise
 from .formats.architecture import Architecture, State, Swin, ViT, read_architecture
 from .state import Checkpoint, read_state
 
@@ -134,7 +134,8 @@ def load_backbone(backbone, path=None, waive=(), trust_pickle=False, switches=()
     if not isinstance(backbone, nn.Module):
         checkpoint = read_state(backbone, trust_pickle)
         found = recognise(checkpoint, switches)
-        built = build_backbone(backbone, found.architecture, **settings)
+        with blamed(backbone, found.family):
+            built = build_backbone(backbone, found.architecture, **settings)
         load_recognised(built, checkpoint, found, waive)
         return built.eval()
     if settings:
@@ -153,7 +154,8 @@ def load_recognised(
         raise UserError(_no_match(path, found, target))
     _check_architecture(path, found.architecture, backbone, target)
 
-    fitted = fit(path, found, backbone, target)
+    with blamed(path, found.family):
+        fitted = fit(path, found, backbone, target)
     encoder = fitted.encoder
     problems: dict[str, list[str]] = {}
     missing, fresh = missing_tensors(found, encoder, target)

@@ -9,6 +9,7 @@ from .formats.base import Family, matches
 from .state import Checkpoint
 
 SHOWN = 3
+OTHERWISE = "its names alone do not make it one"
 
 
 def nearest(checkpoint: Checkpoint) -> list[tuple[str, str]]:
@@ -22,7 +23,7 @@ def nearest(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         )
         if best[0] > 0:
             found.append((best[0], family.name, best[1]))
-    found.sort(key=lambda entry: -entry[0])
+    found.sort(key=lambda entry: (entry[2] == OTHERWISE, -entry[0]))  # a reason that can be named is worth more
     return [(name, why) for _, name, why in found[:SHOWN]]
 
 
@@ -40,6 +41,5 @@ def _distance(family: Family, state: State, container: str) -> tuple[float, str]
     if container not in family.containers:
         names = " or ".join(key or "the file itself" for key in family.containers)
         reasons.append(f"its tensors lie under {container or 'the file itself'}, not under {names}")
-    return share * known / (1 + len(foreign) / max(len(state), 1)), "; ".join(
-        reasons
-    ) or "its tensors have other shapes"
+    closeness = share * known / (1 + len(foreign) / max(len(state), 1))
+    return closeness, "; ".join(reasons) or OTHERWISE

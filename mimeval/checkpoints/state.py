@@ -76,7 +76,7 @@ class Checkpoint:
         if isinstance(noted, str):  # a safetensors header holds strings only
             try:
                 noted = json.loads(noted)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         # A runner notes the seed beside it.
         return {"seed": meta.get("seed"), **noted} if isinstance(noted, dict) else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mimeval.cli.main import printable
+
 NAME = "inspect"
 HELP = "say what a checkpoint file is and what would be loaded of it, without running what it holds"
 EXAMPLE = "mimeval inspect mae_pretrain_vit_large.pth"
@@ -39,5 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
         file = checkpoint_of(file)
     found = inspect(file, args.deep, args.switch)
-    print(json.dumps(found.as_dict(), default=str) if args.json else render(found, shutil.get_terminal_size().columns))
+    if args.json:
+        print(json.dumps(found.as_dict(), default=str))
+    else:
+        print(printable(render(found, shutil.get_terminal_size().columns)))
     return 0

@@ -60,12 +60,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: names in files come from anybody."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
 def sentence(error: UserError) -> str:
     """The message alone: torch wraps what a data worker raises in the worker's traceback."""
     text = str(error)
     if text.startswith(("Caught UserError in", "Caught DamagedSample in")):
         text = re.split(r"mimeval\.errors\.(?:UserError|DamagedSample): ", text)[-1]
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def fresh_line() -> str:

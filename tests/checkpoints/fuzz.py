@@ -30,10 +30,11 @@ from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from mimeval.checkpoints import inspect
+from mimeval.checkpoints import inspect, load_backbone
 from mimeval.checkpoints.formats import recognise
 from mimeval.checkpoints.screen import render
 from mimeval.checkpoints.state import check_whole, read_file, read_state
+from mimeval.cli.main import sentence
 from mimeval.errors import UserError
 
 SECONDS = 10
@@ -87,7 +88,7 @@ def content() -> dict:
     return {
         "model": collections.OrderedDict(state()),
         "epoch": 3,
-        "args": argparse.Namespace(model="mae_vit_base_patch16", lr=1e-3, betas=(0.9, 0.95), names=["a", None]),
+        "args": argparse.Namespace(model="mae_vit_patch4", lr=1e-3, betas=(0.9, 0.95), names=["a", None]),
         "optimizer": {
             "state": {0: {"step": torch.tensor(4), "m": torch.ones(3, dtype=torch.float16)}},
             "param_groups": [],
@@ -182,7 +183,7 @@ def damaged_bytes(draw: st.DrawFn, whole: bytes, hot: tuple[int, int] | None = N
     return bytes(data)
 
 
-TEXTS = ("0x0", "-1x7", "1x99999999999", "9" * 30, "{", "[" * 3000, "model = dict(backbone=dict(img_size='x', patch_size=0))",
+TEXTS = ("0x0", "-1x7", "3x3", "999x999", "1x99999999999", "9" * 30, "{", "[" * 3000, "model = dict(backbone=dict(img_size='x', patch_size=0))",
          "model = dict(backbone=dict(arch=dict(num_heads='many'), taps=[99, None]))", "model = 1", "'" * 50, "\0", "é\n")  # fmt: skip
 HEADERS = ("grid", "num_heads", "facts", "training", "cfg", "family", "config", "args", "format")
 
@@ -424,11 +425,11 @@ def outcome(folder: Path, files: Files) -> str:
 
 def _read(path: Path) -> str:
     said = ""
-    for use in (_use_state, read_file, check_whole, _use_inspection):
+    for use in (_use_state, read_file, check_whole, _use_inspection, _use_backbone):
         try:
             use(path)
         except UserError as error:
-            said = said or str(error)
+            said = said or sentence(error)
     return said
 
 
@@ -437,6 +438,10 @@ def _use_state(path: Path) -> None:
     for tensor in checkpoint.state.values():
         tensor.clone()
     recognise(checkpoint)
+
+
+def _use_backbone(path: Path) -> None:
+    load_backbone(path, num_heads=2)
 
 
 def _use_inspection(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,14 +114,12 @@ def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str
     for family in FAMILIES:
         for container in _containers(family, chosen):
             state, notes = unwrap(checkpoint.states.get(container, {}))
-            if state and family.recognises(state, container):
+            if state and _recognises(family, state, container):
                 _check_switches(checkpoint, family, chosen)
-                try:
+                with blamed(checkpoint.path, family):
                     own, origin, said = family.read(state, chosen)
                     meta = {**checkpoint.meta, **family.beside(checkpoint.path)}
                     architecture = family.architecture(own, meta)
-                except UserError as error:
-                    raise UserError(f"{checkpoint.path} (family {family.name}): {error}") from None
                 notes += said + [f"{name}={value}, as asked" for name, value in chosen.items()]
                 if "container" not in chosen:
                     notes += choice(checkpoint.states, container)
@@ -133,13 +132,40 @@ def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str
     )
 
 
+# What a family's code raises where a file has its names and other shapes.
+OTHER_SHAPES = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError)
+
+
+@contextmanager
+def blamed(path: Any, family: Family) -> Iterator[None]:
+    """Errors of a family's code are the file's: it may hold anything under the family's names, and shapes are not asked one by one."""
+    try:
+        yield
+    except UserError as error:
+        named = str(error).startswith(str(path))
+        raise UserError(str(error) if named else f"{path} (family {family.name}): {error}") from None
+    except OTHER_SHAPES as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(
+            f"{path} (family {family.name}): expected the shapes of this family, found others under its names ({reason}); look at "
+            "them with `mimeval inspect`."
+        ) from error
+
+
+def _recognises(family: Family, state: State, container: str) -> bool:
+    try:
+        return family.recognises(state, container)
+    except OTHER_SHAPES:
+        return False
+
+
 def families_of(checkpoint: Checkpoint) -> list[tuple[Family, str]]:
     """Every family that recognises a file, with the container; one, or the families are not told apart."""
     found = []
     for family in FAMILIES:
         for container in family.containers:
             state, _ = unwrap(checkpoint.states.get(container, {}))
-            if state and family.recognises(state, container):
+            if state and _recognises(family, state, container):
                 found.append((family, container))
                 break
     return found

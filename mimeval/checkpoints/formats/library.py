@@ -11,7 +11,7 @@ import torch
 from mimeval.errors import UserError
 
 from .architecture import TABLE, Architecture, State, ViT, table_grid
-from .base import BUFFER, Family
+from .base import BUFFER, DOWNSTREAM, FRESH_FC_NORM, Absence, Family
 from .mae import ENDS
 from .own import ARGUMENTS
 from .stored import backbone_config
@@ -22,6 +22,8 @@ ENDS_OF_OURS = (
     ("backbone.reg_token", "this backbone has no registers"),
     ("backbone.tap_norms.*", "norms of taps that this backbone does not have"),
 )
+# Where a backbone ends without any norm, as in detectors and segmentors.
+MAY_LACK = (Absence("fc_norm.*", FRESH_FC_NORM.reason), *DOWNSTREAM)
 BUFFERS = (("*relative_position_index", BUFFER), ("*attn_mask", BUFFER))
 
 

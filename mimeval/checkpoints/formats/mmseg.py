@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .architecture import Architecture, State, ViT
 from .beit import TableIndex
-from .library import ClassRow
+from .library import MAY_LACK, ClassRow
 from .mmpretrain import has_end
 from .openmmlab import BEIT_BLOCKS, EMBEDDINGS, MLP, PART_ROWS, OpenMMLab, backbone_rows
 from .transform import QueryValueBias, Step
@@ -49,6 +49,7 @@ class MMSegViT(OpenMMLab):
 
     name = "mmseg_vit"
     group = library = "mmseg"
+    may_lack = MAY_LACK
     signature = ("*layers.*.attn.attn.in_proj_weight", "*patch_embed.projection.weight", "*layers.*.ln1.weight")
     foreign = (*FOREIGN, "*pre_norm.*", "*ln_pre.*", "*patch_embed.norm.*")
     renames = (
@@ -77,6 +78,7 @@ class MMSegMAE(OpenMMLab):
 
     name = "mmseg_mae"
     group = library = "mmseg"
+    may_lack = MAY_LACK
     signature = (
         "*layers.*.attn.qkv.bias",
         "*layers.*.attn.relative_position_bias_table",
@@ -113,6 +115,7 @@ class MMSegBEiT(OpenMMLab):
 
     name = "mmseg_beit"
     group = library = "mmseg"
+    may_lack = MAY_LACK
     signature = ("*layers.*.attn.q_bias", "*layers.*.attn.relative_position_bias_table", "*layers.*.ln1.weight")
     foreign = FOREIGN
     renames = (*backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS, NORM)), *PYRAMID, *PART_ROWS)

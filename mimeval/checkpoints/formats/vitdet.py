@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .architecture import Architecture, State, ViT
-from .base import DOWNSTREAM
-from .library import ENDS_OF_OURS, Library
+from .library import ENDS_OF_OURS, MAY_LACK, Library
 from .openmmlab import OTHER_PART, PART_ROWS, PARTS, OpenMMLab
 from .stored import backbone_config
 
@@ -77,7 +76,7 @@ class ViTDet(Library):
         ("pixel_mean", "pixel_mean"),
         ("pixel_std", "pixel_std"),
     )
-    may_lack = DOWNSTREAM
+    may_lack = MAY_LACK
     may_leave = (
         ("backbone.simfp_*", OTHER_PART),
         ("proposal_generator.*", OTHER_PART),
@@ -99,7 +98,7 @@ class MMDetViTDet(OpenMMLab):
     signature = ("backbone.blocks.*.attn.qkv.weight", "backbone.patch_embed.proj.weight", "neck.fpn1.0.weight")
     foreign = (*OpenMMLab.foreign, "backbone.cls_token", "*relative_position*", "*.attn.[qv]_bias")
     renames = (*((f"backbone.{name}", f"backbone.{name}") for name in NAMES), *MM_PYRAMID, *PART_ROWS)
-    may_lack = DOWNSTREAM
+    may_lack = MAY_LACK
     may_leave = (*((f"{part}.*", OTHER_PART) for part in PARTS), *ENDS_OF_OURS)
     facts = dict(norm_eps=1e-5, pos_resample="bicubic")
 

@@ -55,7 +55,8 @@ def read_content(path: str | os.PathLike, shard: bool = False) -> Content:
 
 
 def damaged(file: Path, error: Malformed) -> UserError:
-    return UserError(f"{file} is damaged or no checkpoint: {error}; copy or download it again.")
+    reason = " ".join(str(error).split())
+    return UserError(f"{file} is damaged or no checkpoint: {reason}; copy or download it again.")
 
 
 def refuse_unlisted(content: Content) -> None:
