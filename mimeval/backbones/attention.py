@@ -138,7 +138,10 @@ class WindowAttention(Attention):
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
         bias = decomposed_bias(q, self.rel_pos_h, self.rel_pos_w, grid)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        else:  # written out, for exporters that have no attention of their own
+            x = ((q * self.scale) @ k.transpose(-2, -1) + bias).softmax(dim=-1) @ v
         return self.proj(x.transpose(1, 2).flatten(2))
 
 

@@ -29,19 +29,10 @@ from .attention import (
 )
 from .positions import POSITION_WAYS, TABLE_WAYS, Grid, resample_positions, sincos_position_embedding
 from .settings import check_choice, resolve_blocks, token_grid
+from .vit_settings import OUT_TYPES, POSITIONS, RELATIVE_POSITIONS, check_together, resolve_size
 from .watch import BlockWatch
 from .weight_init import WEIGHT_INITS, start_weights
 
-SIZES: dict[str, dict[str, int]] = {
-    "tiny": dict(embed_dim=192, depth=12, num_heads=3),
-    "small": dict(embed_dim=384, depth=12, num_heads=6),
-    "base": dict(embed_dim=768, depth=12, num_heads=12),
-    "large": dict(embed_dim=1024, depth=24, num_heads=16),
-    "huge": dict(embed_dim=1280, depth=32, num_heads=16),
-}
-OUT_TYPES = ("tokens", "cls", "mean", "maps")
-POSITIONS = ("sincos", "learned", "none")
-RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias")
 MLPS = {"gelu": Mlp, "swiglu": SwiGLUPacked}
 
 
@@ -104,26 +95,10 @@ class VisionTransformer(timm_vit.VisionTransformer):
         check_choice("mlp", mlp, tuple(MLPS))
         depth, num_heads = size["depth"], size["num_heads"]
         is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
-        if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias")):
-            raise UserError(
-                f"windows and decomposed relative positions have no class token: expected out_type 'maps' or 'mean' "
-                f"and rel_pos 'none', 'decomposed' or 'window_bias', found '{out_type}' and '{rel_pos}'; change these."
-            )
         class_token = class_token and not is_windowed
-        if not class_token and (out_type == "cls" or registers or rel_pos in ("bias", "shared_bias")):
-            raise UserError(
-                "out_type 'cls', registers and biases go with a class token, found none; change class_token."
-            )
-        if registers and rel_pos != "none":
-            raise UserError(f"registers have no relative positions, found rel_pos '{rel_pos}'; set it to 'none'.")
-        if rel_pos == "window_bias" and not window_size:
-            raise UserError("rel_pos 'window_bias' has a table for windows, found window_size 0; set window_size.")
-        if taps is not None and out_type not in ("tokens", "maps"):
-            raise UserError(f"taps go with out_type 'tokens' or 'maps', found out_type '{out_type}'; leave taps out.")
+        check_together(out_type, rel_pos, window_size, class_token, registers, taps, tap_norm)
         if out_type == "maps" and taps is None:
             taps = (-1,)
-        if tap_norm and taps is None:
-            raise UserError("tap_norm is one norm for each tap, but there are no taps; give taps or leave it out.")
         grid = token_grid(img_size, patch_size)
         table_grid = grid if rel_pos_size is None else token_grid(rel_pos_size, patch_size)
         global_blocks = resolve_blocks("global_blocks", global_blocks, depth)
@@ -294,7 +269,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
         if self.cls_token is not None:
             cls = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
             prefix = cls if self.reg_token is None else torch.cat([cls, self.reg_token], dim=1)
-            x = torch.cat([prefix.expand(len(patches), -1, -1), patches], dim=1)
+            x = torch.cat([prefix.expand(patches.shape[0], -1, -1), patches], dim=1)
         context: dict[str, Any] = {}
         if self.is_spatial:
             context["grid"] = grid
@@ -367,17 +342,3 @@ class VisionTransformer(timm_vit.VisionTransformer):
     def no_weight_decay(self) -> set[str]:
         """Names without weight decay beside the 1-D ones (MAE, BEiT and ViTDet do decay relative position tables)."""
         return {"pos_embed", "cls_token"} | ({"reg_token"} if self.reg_token is not None else set())
-
-
-def resolve_size(arch: str | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(arch, str):
-        check_choice("arch", arch, tuple(SIZES))
-        return SIZES[arch]
-    required = {"embed_dim", "depth", "num_heads"}
-    if not required <= set(arch) <= required | {"mlp_ratio"}:
-        raise UserError(
-            f"arch needs embed_dim, depth, num_heads and may have mlp_ratio, found {sorted(arch)}; mend it."
-        )
-    if arch["embed_dim"] % arch["num_heads"]:
-        raise UserError(f"arch.embed_dim must be a multiple of num_heads, found {dict(arch)}; change one of them.")
-    return dict(arch)
