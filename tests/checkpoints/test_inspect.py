@@ -14,8 +14,9 @@ from mimeval.checkpoints import inspect, load_backbone
 from mimeval.checkpoints.build import build_backbone
 from mimeval.checkpoints.expected import sketch
 from mimeval.checkpoints.formats import recognise
-from mimeval.checkpoints.screen import count_of, render, size
+from mimeval.checkpoints.screen import render
 from mimeval.checkpoints.state import read_state
+from mimeval.checkpoints.units import count_of, size
 from mimeval.errors import UserError
 from tests.checkpoints.families import FILES, REFUSED, family_content, heads
 

@@ -1,4 +1,4 @@
-"""A shrunk copy of every trained config takes a step through the real runner, data and optimiser."""
+"""A shrunk copy of every trained config takes a step in fp32 and one in bf16 through the real runner, data and optimiser."""
 
 from typing import Any
 
@@ -43,6 +43,7 @@ CONFIGS = [
     "transfer/finetune_vith",
     "transfer/finetune_localmim_swinb",
     "transfer/finetune_simmim_vitb",
+    "transfer/finetune_simmim_swinb_100ep_192",
     "transfer/finetune_simmim_swinl",
     "transfer/finetune_beit_vitb",
     "transfer/maskrcnn_vitdet_vitb",
@@ -56,6 +57,7 @@ CONFIGS = [
     "transfer/upernet_vitl",
     "transfer/upernet_localmim_vitb",
     "transfer/upernet_beit_vitb",
+    "transfer/upernet_localmim_swinb",
     "transfer/upernet_swinb",
     "transfer/upernet_swinl",
 ]
@@ -146,7 +148,7 @@ def shrink(config: Config) -> Config:
     if dataset.type == "ADE20KDataset":
         dataset.img_suffix = ".png"
     by_epoch = small.train_cfg.get("type") != "IterBasedTrainLoop"
-    small.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1) if by_epoch else dict(by_epoch=False, max_iters=1)
+    small.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1) if by_epoch else dict(by_epoch=False, max_iters=2)
     small.val_dataloader = small.val_cfg = small.val_evaluator = None
     small.optim_wrapper.accumulative_counts = 1
     small.param_scheduler = []
@@ -160,6 +162,19 @@ class Start(Hook):
         self.weights = {name: p.detach().clone() for name, p in runner.model.named_parameters()}
 
 
+class Precisions(Hook):
+    """The first step in fp32, the second in bf16, whatever the config says."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        runner.optim_wrapper.precision = ("fp32", "bf16")[len(self.done)]
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.done.append(runner.optim_wrapper.precision)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return generate(tmp_path_factory.mktemp("data") / "demo", DemoSpec(train=40, val=30, seed=1))
@@ -171,10 +186,11 @@ def test_a_shrunk_copy_trains(name, data, tmp_path):
     config.pop("protocol", None)
     prepare(config, work_dir=str(tmp_path / "run"))
     runner = build_runner(config)
-    start = Start()
+    start, precisions = Start(), Precisions()
     runner.register_hook(start)
+    runner.register_hook(precisions)
     runner.train()
-    assert runner.iter >= 1
+    assert precisions.done == ["fp32", "bf16"]
     for parameter_name, parameter in runner.model.named_parameters():
         assert torch.isfinite(parameter).all(), parameter_name
     frozen = {name for name, p in runner.model.named_parameters() if torch.equal(p, start.weights[name])}
