@@ -241,17 +241,26 @@ def _compare_features(
     settings = backbone_settings(architecture, guess_heads=True)
     if settings is None:
         return None, "the backbone's architecture cannot be read from its shapes", None
-    backbones: list[nn.Module] = [MODELS.build(settings).eval() for _ in range(2)]
-    try:
-        load_backbone(backbones[0], src, trust_pickle=trust_pickle, switches=switches)
-        load_backbone(backbones[1], target)
-    except UserError as error:
-        return None, f"the backbone that the shapes tell does not take it ({error})", None
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, *settings["img_size"], generator=generator)
-    with torch.inference_mode():
-        before, after = (backbone(image) for backbone in backbones)
+    try:
+        before = _features(settings, image, src, trust_pickle=trust_pickle, switches=switches)
+        after = _features(settings, image, target)
+    except UserError as error:
+        return None, f"the backbone that the shapes tell does not take it ({error})", None
     difference = max((a - b).abs().max().item() for a, b in zip(before, after, strict=True))
     if not difference <= FEATURE_TOLERANCE:
         raise RuntimeError(f"{target}: its features differ by {difference} from those of {src}")
     return difference, "", (settings, image, after[-1])
+
+
+def _features(settings: dict[str, Any], image: Tensor, path: str | os.PathLike, **reading: Any) -> tuple[Tensor, ...]:
+    # With the file's own tensors as parameters, and with parameters of its own where the file does not have all of them.
+    with libraries.parameters_later():
+        backbone = MODELS.build(settings)
+    load_backbone(backbone, path, **reading)
+    if any(parameter.is_meta for parameter in backbone.parameters()):
+        backbone = MODELS.build(settings)
+        load_backbone(backbone, path, **reading)
+    with torch.inference_mode():
+        return backbone.float().eval()(image)

@@ -171,7 +171,9 @@ def load_recognised(
     _raise_problems(path, found, problems, encoder, target, loaded)
     check_finite(path, {name: encoder[name] for name in loaded})
 
-    result = backbone.load_state_dict({name: encoder[name] for name in loaded}, strict=False)
+    # A backbone without memory for its parameters takes the file's own tensors (libraries.py: parameters_later).
+    hollow = any(parameter.is_meta for parameter in backbone.parameters())
+    result = backbone.load_state_dict({name: encoder[name] for name in loaded}, strict=False, assign=hollow)
     if set(result.missing_keys) - set(target) or set(target) - set(loaded) != set(result.missing_keys):
         raise RuntimeError(f"{path}: the backbone took other tensors than planned: {result}")
     notes = [*found.transformations, *fitted.notes]
@@ -200,7 +202,14 @@ def load_recognised(
 
 
 def check_finite(path: str | os.PathLike, state: State) -> None:
-    """Raises UserError naming the tensors that hold NaN or infinite values."""
+    """Raises UserError naming the tensors that hold NaN or infinite values, or values that are no floating-point numbers."""
+    others = [name for name, tensor in state.items() if not tensor.is_floating_point()]
+    if others:
+        dtype = str(state[others[0]].dtype).removeprefix("torch.")
+        raise UserError(
+            f"{path}: expected floating-point weights, found {dtype} values in {_first(others)}; a quantised file cannot be used, "
+            "get the one that it was made from."
+        )
     infinite = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if infinite:
         raise UserError(

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .inspect import Inspection
+from .units import count_of, size
 
 LABEL = 12
 SHOWN_NAMES = 6
 # Arguments that say what was trained come first; the rest follows in the file's order.
 TELLING = ("epoch", "iter", "model", "arch", "epochs", "max_epochs", "batch_size", "lr", "blr", "mask_ratio", "seed")
-BYTES = 1000
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -283,22 +283,3 @@ def _more(names: list[str], shown: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def size(count: float) -> str:
-    """1.21 GB, 985.7 kB, 312 bytes."""
-    if count < BYTES:
-        return f"{count:.0f} bytes"
-    for unit in ("kB", "MB", "GB"):
-        count /= BYTES
-        if count < BYTES or unit == "GB":
-            break
-    return f"{count:.2f} {unit}" if unit == "GB" else f"{count:.1f} {unit}"
-
-
-def count_of(count: float) -> str:
-    """303.3 M, 12.4 k, 768."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if count >= limit:
-            return f"{count / (1e3 if unit == 'k' else limit):.1f} {unit}"
-    return f"{count:,}"

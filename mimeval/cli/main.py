@@ -18,7 +18,7 @@ from mimeval import signals
 from mimeval.errors import UserError
 from mimeval.quiet import filter_warnings
 
-ORDER = "train test inspect convert transfer report tokenize analyze bench data".split()
+ORDER = "train test inspect convert export transfer report tokenize analyze bench data".split()
 
 
 def verbs() -> dict[str, ModuleType]:

@@ -39,7 +39,8 @@ class Handler(BaseHTTPRequestHandler):
             "/gone.pth": (404, None),
             "/busy.pth": (503, None),
             "/moved.pth": (302, "/file.pth"),
-            "/away.pth": (302, "file:///etc/passwd"),
+            "/away.pth": (302, "ftp://127.0.0.1/x"),
+            "/local.pth": (302, "file:///etc/passwd"),
         }
         if self.path in answers:
             code, place = answers[self.path]

@@ -114,7 +114,8 @@ def test_a_file_that_is_another_is_deleted(tmp_path):
         ("gone.pth", "the server said 404 Not Found; it is not there any more"),
         ("busy.pth", "the server said 503 Service Unavailable; try again later"),
         ("page.pth", "found an HTML page"),
-        ("away.pth", "leads to 'file:///etc/passwd', which is no http address"),
+        ("away.pth", "leads to 'ftp://127.0.0.1/x', which is no http address"),
+        ("local.pth", "file:///etc/passwd' is not allowed"),
     ],
 )
 def test_what_is_no_file_is_a_sentence(tmp_path, path, says):
@@ -158,7 +159,7 @@ def test_two_at_a_time_do_not_write_one_file(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with serving(DATA) as server, pytest.raises(UserError, match="cannot be written: Not a directory"):
+    with serving(DATA) as server, pytest.raises(UserError, match="x.pth cannot be written: "):
         download(f"{server.address}/file.pth", tmp_path / "file" / "x.pth", good)
 
 

@@ -25,7 +25,7 @@ def wheel(tmp_path_factory):
     for name in ("mimeval", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "checkpoints").mkdir()
-    (source / "checkpoints" / "zoo.yaml").write_text("[]\n")
+    shutil.copy(ROOT / "checkpoints" / "zoo.yaml", source / "checkpoints")
     for name in ("setup.py", "pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, source)
     out = tmp_path_factory.mktemp("wheel")
@@ -70,6 +70,8 @@ def test_an_installed_wheel_runs_and_finds_its_configs(wheel):
         "print(c.load_config('configs/emae_vitl.py').filename)\n"
         "print(c.find_config('mae_vitb'))"
     )
+    done = run(site, "-m", "mimeval", "zoo", "show", "mae_pretrain_vit_base")
+    assert done.returncode == 0 and "md5 8cad7c" in done.stdout, done.stderr
     done = run(site, "-c", code)
     shipped = site.resolve() / "mimeval" / "configs"
     assert done.stdout.split() == [str(shipped / "emae_vitl.py"), str(shipped / "mae_vitb.py")], done.stderr
