@@ -21,6 +21,7 @@ from .build import backbone_settings
 from .fit import fit, resampling, resize_table
 from .formats import Recognised, blamed, recognise
 from .formats.architecture import Architecture, State, ViT
+from .formats.base import BUFFER
 from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
 from .load import check_finite, load_backbone, missing_tensors
@@ -148,7 +149,8 @@ def with_heads(src: str | os.PathLike, architecture: Architecture, num_heads: in
 def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
     # What nothing could load afterwards is not worth writing. Tensors too many are kept: they are another backbone's.
     encoder = found.encoder
-    check_finite(src, encoder)
+    buffers = {name for name in encoder if found.family.reason_to_leave(f"backbone.{name}") == BUFFER}
+    check_finite(src, {name: tensor for name, tensor in encoder.items() if name not in buffers})
     settings = backbone_settings(found.architecture, guess_heads=True)
     if settings is None:
         return

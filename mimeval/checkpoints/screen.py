@@ -14,7 +14,25 @@ from .units import count_of, size
 LABEL = 12
 SHOWN_NAMES = 6
 # Arguments that say what was trained come first; the rest follows in the file's order.
-TELLING = ("epoch", "iter", "model", "arch", "epochs", "max_epochs", "batch_size", "lr", "blr", "mask_ratio", "seed")
+TELLING = (
+    "epoch",
+    "iter",
+    "model",
+    "arch",
+    "config",
+    "epochs",
+    "max_epochs",
+    "images_seen",
+    "batch_size",
+    "lr",
+    "blr",
+    "mask_ratio",
+    "seed",
+)
+# Sections whose names are enough, and sections whose names say nothing.
+CLOSED = ("optimizer", "message_hub", "scaler", "optimizer_states", "hardware", "versions")
+OPEN = ("args", "meta", "hyper_parameters", "training")
+MOST_BESIDE = 400
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -120,15 +138,18 @@ def _training(found: Inspection) -> Rows:
         return
     order = [name for key in TELLING for name in flat if name.split(".")[-1] == key]
     text = ", ".join(f"{name} {flat[name]}" for name in dict.fromkeys([*order, *flat]))
-    yield "beside", text if len(text) <= 600 else f"{text[:600].rpartition(', ')[0]} ... (--json shows all)"
+    yield (
+        "beside",
+        text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE].rpartition(', ')[0]} ... (--json shows all)",
+    )
 
 
 def _flatten(name: str, value: Any, into: dict[str, str]) -> None:
-    if isinstance(value, dict) and name.split(".")[0] in ("optimizer", "message_hub", "scaler", "optimizer_states"):
+    if isinstance(value, dict) and name.split(".")[-1] in CLOSED:
         into[name] = f"({len(value)} entries)"
     elif isinstance(value, dict) and value:
         for key, part in value.items():
-            _flatten(f"{name}.{key}" if name not in ("args", "meta", "hyper_parameters") else key, part, into)
+            _flatten(f"{name}.{key}" if name not in OPEN else key, part, into)
     else:
         text = " ".join(f"{value:.6g}".split() if isinstance(value, float) else str(value).split())
         into[name] = text if len(text) <= 60 else f"{text[:57]}..."

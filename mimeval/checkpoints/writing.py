@@ -11,11 +11,14 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mimeval.errors import UserError
 from mimeval.files import write_whole
+
+from .reading.tensorfile import DTYPES as NAMES
+
+DTYPES = {dtype: name for name, dtype in NAMES.items()}
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -47,26 +50,28 @@ def write_pth(path: str | os.PathLike, content: dict) -> None:
 def write_safetensors(path: str | os.PathLike, state: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
     """Write tensors with a header of strings (other values as JSON), whole or not at all. UserError as `write_pth`."""
     header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (meta or {}).items()}
-    # safetensors refuses views and tensors that share memory.
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-
-    def save(temporary: Path) -> None:
-        save_file(tensors, temporary, {"format": "pt", **header})
-        _sort_header(temporary)
-
-    _write(Path(path), save)
+    _write(Path(path), lambda temporary: _stream(temporary, state, {"format": "pt", **header}))
 
 
-def _sort_header(path: Path) -> None:
-    """Order a safetensors file's metadata by key: the library writes it in random order, and equal content has one SHA-256."""
-    with path.open("r+b") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        entries = json.loads(stream.read(size))
-        entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
-        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) <= size:  # spaces fill up, as the format allows
-            stream.seek(8)
-            stream.write(text.ljust(size))
+def _stream(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> None:
+    """A safetensors file, tensor by tensor: its library would hold all of them in memory, twice, and put metadata in random order.
+
+    Wide types first, as the library does, so that every tensor lies aligned; equal content has one SHA-256.
+    """
+    order = sorted(state, key=lambda name: (-state[name].dtype.itemsize, name))
+    entries: dict[str, Any] = {"__metadata__": dict(sorted(meta.items()))}
+    end = 0
+    for name in order:
+        tensor = state[name]
+        begin, end = end, end + tensor.numel() * tensor.dtype.itemsize
+        entries[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    with path.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            plain = state[name].detach().cpu().contiguous().flatten()
+            stream.write(plain.view(torch.uint8).numpy().data)
 
 
 def _write(path: Path, save: Callable[[Path], None]) -> None:

@@ -266,6 +266,26 @@ def mmpretrain_vit_pooled(folder: Path) -> LibraryFile:
     return mmpretrain_vit(folder, out_type="avg_featmap", final_norm=False, layer_scale_init_value=0.5)
 
 
+def mmpretrain_mae(folder: Path) -> LibraryFile:
+    """Pre-training, whose decoder is the neck; mmselfsup's has the same names."""
+    openmmlab()
+    from mmpretrain.models.necks import MAEPretrainDecoder
+    from mmpretrain.models.selfsup import MAEViT
+
+    model = shaken(MAEViT(arch=MM_VIT, img_size=32, patch_size=8, out_type="raw", mask_ratio=0.75))
+    sizes = dict(num_patches=16, patch_size=8, embed_dim=32, decoder_embed_dim=16, decoder_depth=2, decoder_num_heads=2)
+    neck = shaken(MAEPretrainDecoder(**sizes), 1).state_dict()
+    made = mm_file(
+        folder, model, lambda x: model(x, None)[0], "type='MAEViT', arch=dict(num_heads=4), img_size=32, patch_size=8"
+    )
+    state = {
+        n: t for n, t in torch.load(made.path, weights_only=True)["state_dict"].items() if n.startswith("backbone.")
+    }
+    made.path = saved(folder, {**state, **{f"neck.{name}": tensor for name, tensor in neck.items()}})
+    made.settings = dict(num_heads=4)
+    return made
+
+
 def mmpretrain_beit(folder: Path) -> LibraryFile:
     openmmlab()
     from mmpretrain.models.backbones import BEiTViT
@@ -300,6 +320,22 @@ def mmpretrain_swin(folder: Path) -> LibraryFile:
 
     model = shaken(SwinTransformer(arch=MM_SWIN, img_size=64, patch_size=4, window_size=2))
     return mm_file(folder, model, lambda x: model(x)[0].mean((2, 3)), image=(64, 64), other=(128, 64))
+
+
+def mmpretrain_simmim(folder: Path) -> LibraryFile:
+    """Pre-training: a token for hidden patches in the backbone, a linear decoder as neck."""
+    openmmlab()
+    from mmpretrain.models.necks import SimMIMLinearDecoder
+    from mmpretrain.models.selfsup import SimMIMSwinTransformer
+
+    window = dict(block_cfgs=dict(window_size=2))
+    model = SimMIMSwinTransformer(arch=MM_SWIN, img_size=64, stage_cfgs=window, out_indices=(3,))
+    shaken(model)
+    made = mm_file(folder, model, lambda x: model(x, None)[0].mean((2, 3)), image=(64, 64), other=(128, 64))
+    neck = SimMIMLinearDecoder(in_channels=64, encoder_stride=32).state_dict()
+    state = torch.load(made.path, weights_only=True)["state_dict"]
+    made.path = saved(folder, {**state, **{f"neck.{name}": tensor for name, tensor in neck.items()}})
+    return made
 
 
 def mmseg_swin(folder: Path) -> LibraryFile:
@@ -358,9 +394,11 @@ MAKERS: dict[Callable[[Path], LibraryFile], str] = {
     hf_swin_masked: "hf_swin",
     mmpretrain_vit: "mmpretrain_vit",
     mmpretrain_vit_pooled: "mmpretrain_vit",
+    mmpretrain_mae: "mmpretrain_vit",
     mmpretrain_beit: "mmpretrain_beit",
     mmpretrain_beit_shared: "mmpretrain_beit",
     mmpretrain_swin: "mmpretrain_swin",
+    mmpretrain_simmim: "mmpretrain_swin",
     mmseg_vit: "mmseg_vit",
     mmseg_mae: "mmseg_mae",
     mmseg_beit: "mmseg_beit",

@@ -68,8 +68,9 @@ def test_it_says_what_loading_finds(known):
     report = load_backbone(path, **settings).load_report
     assert (found.family, found.container, found.reason) == (report.family, report.container, "")
     loading = found.loading
-    assert loading.complete and loading.left_over == report.left_over
+    assert loading.complete
     if not settings.keys() - {"num_heads"}:  # the very same backbone
+        assert loading.left_over == report.left_over
         assert (loading.tensors, loading.loaded) == (report.total_tensors, len(report.loaded))
         assert loading.parameters >= report.parameters  # buffers are no parameters
         assert loading.fresh == report.fresh and set(found.transformations) == set(report.transformations)

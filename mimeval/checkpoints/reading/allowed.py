@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mmengine.logging import HistoryBuffer
 
 from . import arrays
 from .arrays import Array, DType, History, as_bytes
@@ -60,6 +59,8 @@ def build_machine(tally: Tally, load: Callable[[Any], Any]) -> Machine:
         # HistoryBuffer pickles its four statistics as `getattr(HistoryBuffer, 'mean')`; an unrestricted getattr on the
         # list would hand a pickle every attribute of every listed class.
         if str(owner) == HISTORY and name in arrays.STATISTICS:
+            from mmengine.logging import HistoryBuffer
+
             return getattr(HistoryBuffer, name)
         call = f"builtins.getattr({owner!s:.80}, {name!r:.40})"
         machine.unlisted[call] = None

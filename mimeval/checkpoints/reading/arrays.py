@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from mmengine.logging import HistoryBuffer
 
 from .machine import Malformed
 
@@ -58,8 +57,10 @@ class History:
     def update(self, state: Any) -> None:
         self.state = state
 
-    def value(self, finished: Callable[[Any], Any]) -> HistoryBuffer:
+    def value(self, finished: Callable[[Any], Any]) -> Any:
         """The buffer; `finished` makes an array of an `Array`."""
+        from mmengine.logging import HistoryBuffer
+
         state = self.state if isinstance(self.state, dict) else {}
         values, counts = (finished(state.get(name)) for name in ("_log_history", "_count_history"))
         longest = state.get("max_length")
