@@ -109,7 +109,7 @@ class Slow:
 def test_a_data_worker_is_ended_by_its_parent_only():
     loader = DataLoader(Slow(), batch_size=2, num_workers=2, worker_init_fn=signals.stay_with_parent)
     batches = iter(loader)
-    seen = next(batches).tolist()
+    seen = next(batches).tolist() + next(batches).tolist()  # one of each worker: both have begun
     workers = [worker.pid for worker in batches._workers]
     for pid in workers:
         # From another process, as a launcher sends them to all processes of a job.
@@ -119,7 +119,7 @@ def test_a_data_worker_is_ended_by_its_parent_only():
         seen += batch.tolist()
     assert seen == list(range(40))
     batches = iter(loader)
-    next(batches)
+    next(batches), next(batches)
     batches._workers[0].terminate()  # as Python does when the parent ends
     batches._workers[0].join(5)
     assert not batches._workers[0].is_alive()

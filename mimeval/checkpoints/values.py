@@ -34,15 +34,22 @@ class Values:
     squares: float = 0.0
 
     def add(self, values: Tensor) -> None:
-        values = values.double()
-        finite = values[torch.isfinite(values)]
+        if not values.numel():
+            return
+        if values.dtype not in (torch.float32, torch.float64):
+            values = values.float()
         self.seen += values.numel()
-        self.infinite += values.numel() - finite.numel()
-        if finite.numel():
-            self.zero += int((finite == 0).sum())
-            self.low, self.high = min(self.low, finite.min().item()), max(self.high, finite.max().item())
-            self.total += finite.sum().item()
-            self.squares += finite.square().sum().item()
+        total = values.sum(dtype=torch.float64).item()
+        if not math.isfinite(total):  # one value that is not finite shows in the sum
+            finite = values[torch.isfinite(values)]
+            self.infinite += values.numel() - finite.numel()
+            values, total = finite, finite.sum(dtype=torch.float64).item()
+        if values.numel():
+            low, high = (bound.item() for bound in values.aminmax())
+            self.low, self.high = min(self.low, low), max(self.high, high)
+            self.zero += values.numel() - int(values.count_nonzero())
+            self.total += total
+            self.squares += torch.linalg.vector_norm(values, dtype=torch.float64).item() ** 2
 
     @property
     def constant(self) -> bool:

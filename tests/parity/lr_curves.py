@@ -104,9 +104,13 @@ RELEASES = {
     "finetune_simmim_vitb": Release(simmim, 5e-3, 1e-6, 20, 100, 2, 0.65),
     "finetune_simmim_swinb": Release(simmim, 5e-3, 1e-6, 20, 100, 2, 0.8, model=SWIN, decays_bias_tables=False),
     "finetune_simmim_swinb_100ep": Release(simmim, 5e-3, 1e-6, 20, 100, 2, 0.9, model=SWIN, decays_bias_tables=False),
+    "finetune_simmim_swinb_100ep_192": Release(
+        simmim, 5e-3, 1e-6, 20, 100, 2, 0.9, model=SWIN, decays_bias_tables=False
+    ),
     "finetune_simmim_swinl": Release(simmim, 5e-3, 1e-6, 20, 100, 4, 0.7, model=SWIN, decays_bias_tables=False),
     "finetune_beit_vitb": Release(beit, 4e-3, 1e-6, 20, 100, 1, 0.65),
     "linear_vitb": Release(mae, 6.4, 0.0, 10, 90, 4, weight_decay=0.0),
+    "linear_swinb": Release(mae, 6.4, 0.0, 10, 90, 4, weight_decay=0.0),  # MAE's probe: no release has one of a Swin
     "linear_vitl": Release(mae, 6.4, 0.0, 10, 50, 4, weight_decay=0.0, depth=24),
     "linear_vith": Release(mae, 6.4, 0.0, 10, 50, 4, weight_decay=0.0, depth=32),
 }

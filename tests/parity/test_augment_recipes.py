@@ -23,6 +23,10 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
+def size_of(name):
+    return 192 if name.endswith("_192") else 224
+
+
 def of_release(name):
     interpolation = "bilinear" if name.startswith("finetune_localmim_vit") else "bicubic"
     return interpolation, *(HALF if "beit" in name else IMAGENET)
@@ -54,16 +58,17 @@ def seed_all(seed):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_images_in_and_out(name, file):
+    size = size_of(name)
     train, val, preprocessor = parts(name)
     for pipeline in (train, val):
         sample = pipeline({"img_path": str(file), "gt_label": 1})
-        assert sample["inputs"].dtype == torch.uint8 and sample["inputs"].shape == (3, 224, 224)
+        assert sample["inputs"].dtype == torch.uint8 and sample["inputs"].shape == (3, size, size)
         assert sample["data_samples"].ori_shape == (300, 400)
     _, mean, deviation = of_release(name)
     official = tv.Compose(
         [
-            tv.Resize(256, interpolation=tv.InterpolationMode.BICUBIC),
-            tv.CenterCrop(224),
+            tv.Resize(int(256 / 224 * size), interpolation=tv.InterpolationMode.BICUBIC),
+            tv.CenterCrop(size),
             tv.ToTensor(),
             tv.Normalize(mean, deviation),
         ]
@@ -79,7 +84,7 @@ def test_training_images_are_those_of_the_release(name, file):
     """With timm's crop rectangle and flip, and the same draws after them."""
     interpolation, mean, deviation = of_release(name)
     steps = create_transform(
-        224,
+        size_of(name),
         is_training=True,
         color_jitter=0.4 if "beit" in name or "simmim" in name else None,
         auto_augment="rand-m9-mstd0.5-inc1",
