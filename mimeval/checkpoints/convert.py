@@ -231,7 +231,7 @@ def _equal(a: Tensor | None, b: Tensor | None) -> bool:
         and b is not None
         and a.dtype == b.dtype
         and a.shape == b.shape
-        and bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=a.is_floating_point()).all())
+        and (torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=a.is_floating_point()).all()))
     )
 
 

@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -326,3 +328,25 @@ def test_every_suite_that_is_named_is_shipped_and_for_that_architecture():
 def test_numbers_are_short():
     assert [size(n) for n in (0, 999, 1213275247, 985688)] == ["0 bytes", "999 bytes", "1.21 GB", "985.7 kB"]
     assert [count_of(n) for n in (768, 12_345, 303_301_632)] == ["768", "12.3 k", "303.3 M"]
+
+
+def test_the_names_of_the_package_are_its_functions():
+    # Those of its modules, too, whichever is imported first.
+    code = (
+        "import mimeval.checkpoints.convert, mimeval.checkpoints.inspect\n"
+        "from mimeval.checkpoints import convert, inspect, load_backbone\n"
+        "assert all(callable(name) for name in (convert, inspect, load_backbone)), (convert, inspect)\n"
+        "from mimeval.checkpoints.convert import convert as same\n"
+        "assert same is convert\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_inspecting_imports_no_backbones():
+    # They take seconds, which a look at a file should not.
+    code = (
+        "import sys\nfrom mimeval.checkpoints import inspect\n"
+        "heavy = {'timm', 'torchvision', 'mmengine.model', 'transformers'} & sys.modules.keys()\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

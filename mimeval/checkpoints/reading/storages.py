@@ -131,6 +131,8 @@ class Reader:
             if extent.path not in self._maps:
                 size = os.path.getsize(extent.path)
                 self._maps[extent.path] = torch.UntypedStorage.from_file(str(extent.path), False, size)  # type: ignore
+            if extent.start + extent.nbytes > self._maps[extent.path].nbytes():
+                raise UserError(f"{extent.path} became shorter while it was read; try again.")
             return self._maps[extent.path][extent.start : extent.start + extent.nbytes]  # type: ignore
         if extent not in self._read:
             data = torch.empty(extent.nbytes, dtype=torch.uint8)
