@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -135,9 +136,11 @@ def spline_matrix(old: int, new: int, degree: int = 3) -> Tensor:
     for step in range(reach):
         known.append(known[-1] + q**step)
     places = [-place for place in known[:0:-1]] + known
-    targets = torch.arange(-wanted, wanted + 0.1, 1.0, dtype=torch.float64).clamp(places[0], places[-1])
-    spline = make_interp_spline(places, torch.eye(len(places), dtype=torch.float64), k=min(degree, len(places) - 1))
-    return torch.from_numpy(spline(targets.numpy()))
+    targets = np.arange(-wanted, wanted + 0.1, 1.0).clip(places[0], places[-1])
+    spline = make_interp_spline(places, np.eye(len(places)), k=min(degree, len(places) - 1))
+    # Kept for later calls, which may want gradients: no tensor of the inference mode that this one may be in.
+    with torch.inference_mode(False):
+        return torch.from_numpy(spline(targets))
 
 
 def relative_bias(table: Tensor, index: Tensor, old: Grid, new: Grid, way: str = "bicubic") -> Tensor:

@@ -11,6 +11,7 @@ from mimeval.backbones.positions import (
     resample_offsets,
     resample_positions,
     sincos_position_embedding,
+    spline_matrix,
 )
 from tests.golden import golden
 
@@ -129,3 +130,12 @@ def test_rows_first_is_the_other_half_first():
         sincos_position_embedding(16, (3, 5), cls_token=False, rows_first=order) for order in (False, True)
     )
     assert torch.equal(torch.cat([columns_first[..., 8:], columns_first[..., :8]], dim=-1), rows_first)
+
+
+def test_a_resize_that_was_first_asked_for_in_inference_mode_can_be_trained_through():
+    spline_matrix.cache_clear()
+    table = torch.randn(7 * 7 + 3, 2, requires_grad=True)
+    with torch.inference_mode():
+        resample_bias_table(table, (4, 4), (6, 6), "geometric")
+    resample_bias_table(table, (4, 4), (6, 6), "geometric").sum().backward()
+    assert torch.isfinite(table.grad).all()
