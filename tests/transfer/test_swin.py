@@ -26,8 +26,9 @@ def swin(tmp_path_factory):
 
 
 def jobs_of(tmp_path, checkpoints, suite="demo", **changes):
-    settings = {"suite": f"configs/suites/{suite}.py", "out": tmp_path / "out", "random": False, **changes}
-    request = Request(checkpoints=[str(path) for path in checkpoints], **settings)
+    # Any folder there is serves a plan: nothing is read from it. The suite's own need not be on this machine.
+    settings = {"suite": f"configs/suites/{suite}.py", "data": tmp_path, "out": tmp_path / "out", "random": False}
+    request = Request(checkpoints=[str(path) for path in checkpoints], **settings, **changes)
     return list(plan(request, resolve_rows(request)))
 
 
