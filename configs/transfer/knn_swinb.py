@@ -6,19 +6,10 @@ sources   k 20, T 0.07 and the vote: knn_vitb.py; what is read: Swin's own class
 expected  no figure is known of a masked image model with Swin-B (not run here)
 """
 
-_base_ = ["./knn_vitb.py"]
+_base_ = ["./knn_vitb.py", "../_base_/frozen_swinb.py"]
 
 protocol = dict(name="knn_dino_swin")
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type="mimeval.SwinTransformer",
-        arch="base",
-        img_size=224,
-        window_size=7,
-        out_type="mean",
-        frozen=True,
-        init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/swin_base_localmim_hog_400ep_pretrain.pth"),
-    ),
+    backbone=dict(_base_.frozen_swinb, _delete_=True),
     neck=dict(tokens="pooled"),
 )

@@ -8,20 +8,11 @@ sources   recipe: linear_vitb.py; what is read: Swin's own classifier (2103.1403
 expected  no figure is known of a masked image model with Swin-B (not run here)
 """
 
-_base_ = ["./linear_vitb.py"]
+_base_ = ["./linear_vitb.py", "../_base_/frozen_swinb.py"]
 
 protocol = dict(name="linear_mae_swin")
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type="mimeval.SwinTransformer",
-        arch="base",
-        img_size=224,
-        window_size=7,
-        out_type="mean",
-        frozen=True,
-        init_cfg=dict(type="mimeval.Pretrained", checkpoint="checkpoints/swin_base_localmim_hog_400ep_pretrain.pth"),
-    ),
+    backbone=dict(_base_.frozen_swinb, _delete_=True),
     neck=dict(tokens="pooled", batch_norm=1024),
     head=dict(in_channels=1024),
 )

@@ -25,6 +25,7 @@ from .formats.base import BUFFER
 from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
 from .load import check_finite, load_backbone, missing_tensors
+from .rebuild import parameters_later
 from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
 from .targets import laid_out
 
@@ -46,8 +47,8 @@ class ConversionReport:
     transformations: list[str] = field(default_factory=list)
     feature_difference: float | None = None
     features_skipped: str = ""
-    library_difference: float | None = None
-    library: str = ""
+    verification_difference: float | None = None
+    verification: str = ""
     """What the target's own library made of the file, or why it was not asked."""
 
     def __str__(self) -> str:
@@ -64,7 +65,7 @@ class ConversionReport:
             parts.append(f"tensors read back are equal; features not compared: {self.features_skipped}")
         else:
             parts.append(f"tensors read back are equal; features differ by at most {self.feature_difference:.1e}")
-        parts += [self.library] if self.library else []
+        parts += [self.verification] if self.verification else []
         return "\n  ".join(parts)
 
 
@@ -115,7 +116,9 @@ def convert(
     try:
         _compare_tensors(state, target)
         difference, skipped, seen = _compare_features(src, target, architecture, trust_pickle, switches)
-        library_difference, library = libraries.verify(family, state, architecture, *seen) if seen else (None, "")
+        verification_difference, verification = (
+            libraries.verify(family, state, architecture, *seen) if seen else (None, "")
+        )
     except (RuntimeError, UserError):
         target.unlink()  # a wrong file must not be found under this name
         raise
@@ -130,8 +133,8 @@ def convert(
         transformations=transformations,
         feature_difference=difference,
         features_skipped=skipped,
-        library_difference=library_difference,
-        library=library,
+        verification_difference=verification_difference,
+        verification=verification,
     )
 
 
@@ -258,7 +261,7 @@ def _compare_features(
 
 def _features(settings: dict[str, Any], image: Tensor, path: str | os.PathLike, **reading: Any) -> tuple[Tensor, ...]:
     # With the file's own tensors as parameters, and with parameters of its own where the file does not have all of them.
-    with libraries.parameters_later():
+    with parameters_later():
         backbone = MODELS.build(settings)
     load_backbone(backbone, path, **reading)
     if any(parameter.is_meta for parameter in backbone.parameters()):

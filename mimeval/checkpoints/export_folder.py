@@ -60,7 +60,7 @@ def write_folder(
             _put(folder, target)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}; nothing was left there.") from error
-    return [*report.transformations, report.library]
+    return [*report.transformations, report.verification]
 
 
 def _check_target(target: Path, force: bool) -> None:

@@ -171,7 +171,7 @@ def load_recognised(
     _raise_problems(path, found, problems, encoder, target, loaded)
     check_finite(path, {name: encoder[name] for name in loaded})
 
-    # A backbone without memory for its parameters takes the file's own tensors (libraries.py: parameters_later).
+    # A backbone without memory for its parameters takes the file's own tensors (rebuild/case.py: parameters_later).
     hollow = any(parameter.is_meta for parameter in backbone.parameters())
     result = backbone.load_state_dict({name: encoder[name] for name in loaded}, strict=False, assign=hollow)
     if set(result.missing_keys) - set(target) or set(target) - set(loaded) != set(result.missing_keys):

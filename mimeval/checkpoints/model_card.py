@@ -45,7 +45,7 @@ def model_card(
         ("converted from", f"`{Path(report.source).name}`, family {report.family}, sha256 `{digest}`"),
         ("by", f"mimeval {__version__}"),
         ("transformations", "; ".join(report.transformations) or "none"),
-        ("checked", report.library or "read back equal"),
+        ("checked", report.verification or "read back equal"),
         *_training(found),
     ]
     lines = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mimeval.cli.reading_arguments import add_reading_arguments
+
 NAME = "convert"
 HELP = "convert a checkpoint between formats, check the result and say what changed"
 # Families that can be written; named here because a verb is described without importing torch.
@@ -31,23 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mimeval",
         help=f"format to write (default: %(default)s): {', '.join(LIBRARIES)} (the layout that fits), or {', '.join(FORMATS)}",
     )
-    parser.add_argument("--image-size", type=int, metavar="N", help="resample the positions to images of N x N pixels")
-    parser.add_argument(
-        "--num-heads",
-        type=int,
-        metavar="N",
-        help="attention heads of a ViT, where IN does not say and they are not 64 wide",
-    )
-    parser.add_argument(
-        "--switch", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
-        help="a choice that IN's family offers: container=student, positions=bicubic, merging=as_stored",
-    )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    parser.add_argument(
-        "--trust-pickle",
-        action="store_true",
-        help="read IN as a full pickle, which runs whatever code it contains: only for files whose author you trust",
-    )
+    add_reading_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

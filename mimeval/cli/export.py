@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mimeval.cli.reading_arguments import add_reading_arguments
+
 NAME = "export"
 HELP = "write a checkpoint as a folder that timm or transformers loads, or as ONNX, TorchScript or torch.export, and check it"
 EXAMPLE = "mimeval export epoch_100.pth vitb_hf --to hf-folder --results work_dirs/transfer"
@@ -21,26 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target", metavar="OUT", help="the folder to write, or a file: .onnx, .ts (torchscript), .pt2 (torch-export)"
     )
     parser.add_argument("--to", choices=KINDS, required=True, help="what to write")
-    parser.add_argument("--image-size", type=int, metavar="N", help="resample the positions to images of N x N pixels")
-    parser.add_argument(
-        "--num-heads",
-        type=int,
-        metavar="N",
-        help="attention heads of a ViT, where IN does not say and they are not 64 wide",
-    )
-    parser.add_argument(
-        "--switch", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
-        help="a choice that IN's family offers: container=student, positions=bicubic, merging=as_stored",
-    )  # fmt: skip
     parser.add_argument(
         "--results", type=Path, metavar="DIR", help="a transfer run of IN, whose figures go into the model card"
     )
-    parser.add_argument("--force", action="store_true", help="overwrite OUT")
-    parser.add_argument(
-        "--trust-pickle",
-        action="store_true",
-        help="read IN as a full pickle, which runs whatever code it contains: only for files whose author you trust",
-    )
+    add_reading_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,10 +20,10 @@ from mimeval.checkpoints import load_backbone, read_state
 from mimeval.checkpoints.formats import FAMILIES, families_of, recognise
 from mimeval.cli.main import main as mimeval
 from mimeval.errors import UserError
-from mimeval.files import write_whole
-from tests.checkpoints import library_files, test_families, test_libraries, test_official_features
+from tests.checkpoints import made_files, test_families, test_libraries, test_official_features
 from tests.checkpoints.families import FILES, REFUSED, family_file, heads, tensors
-from tests.checkpoints.library_files import MAKERS, difference, numbered
+from tests.checkpoints.made_files import MAKERS, difference, numbered
+from tests.documents import put_between
 from tests.golden import golden
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "checkpoints.md"
@@ -59,7 +59,7 @@ def repository(family: str, name: str) -> str:
 
 def versions(family: str) -> str:
     """The library's class that made a file, with its version."""
-    library = next(one for one in FAMILIES if one.name == family).library or "timm"
+    library = next(one for one in FAMILIES if one.name == family).package or "timm"
     return f"{library} {importlib.import_module(library).__version__}"
 
 
@@ -140,7 +140,7 @@ def clustermim(folder: Path) -> tuple[Path, float]:
 
 def deit(folder: Path) -> tuple[Path, Callable, dict[str, int]]:
     """DeiT's file is timm's model below `model`."""
-    made = library_files.timm_vit(folder)
+    made = made_files.timm_vit(folder)
     torch.save({"model": read_state(made.path).state}, folder / "deit.pth")
     return folder / "deit.pth", made.features, {"num_heads": 4}
 
@@ -277,14 +277,10 @@ def main() -> None:
             rows = measured(Path(folder))
         except (UserError, pytest.skip.Exception) as error:
             raise SystemExit(f"the table was not written: {error}") from None
-    text = f"{BEGIN}\n{table(rows)}\n{END}"
     if args.print:
-        print(text)
-        return
-    document = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_whole(DOCUMENT, lambda path: path.write_text(before + text + after, encoding="utf-8"))
+        print(table(rows))
+    else:
+        put_between(DOCUMENT, BEGIN, END, table(rows))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from mimeval.cli.main import main
 from mimeval.errors import UserError
 from mimeval.transfer.results import Record, append
 from tests.checkpoints.families import family_file
-from tests.checkpoints.library_files import (
+from tests.checkpoints.made_files import (
     difference,
     hf_swin,
     hf_vit_classifier,

@@ -21,7 +21,7 @@ from mimeval.checkpoints.state import read_state
 from mimeval.checkpoints.units import count_of, size
 from mimeval.errors import UserError
 from tests.checkpoints.families import FILES, REFUSED, family_content, family_file, heads
-from tests.checkpoints.library_files import MAKERS
+from tests.checkpoints.made_files import MAKERS
 from tests.checkpoints.test_libraries import GOLDEN
 
 

@@ -8,7 +8,7 @@ from mimeval.checkpoints import load_backbone, read_state
 from mimeval.checkpoints.formats import families_of, recognise
 from mimeval.cli.main import main
 from tests.checkpoints.families import family_file, tensors
-from tests.checkpoints.library_files import MAKERS, difference, numbered, saved, timm_swin
+from tests.checkpoints.made_files import MAKERS, difference, numbered, saved, timm_swin
 from tests.checkpoints.three_models import features_in_three_models
 
 TOLERANCE = 1e-5
@@ -137,7 +137,7 @@ def test_a_pyramid_of_mmseg_is_ours(tmp_path):
 def test_timm_reads_an_official_swin_as_we_do_and_resamples_tables_as_we_do(tmp_path):
     from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 
-    from tests.checkpoints.library_files import SWIN, official_swin
+    from tests.checkpoints.made_files import SWIN, official_swin
 
     for maker, family in ((official_swin, "swin"), (timm_swin, "timm_swin")):
         path = maker(tmp_path).path
@@ -153,7 +153,7 @@ def test_timm_reads_an_official_swin_as_we_do_and_resamples_tables_as_we_do(tmp_
 
 
 def test_names_in_the_memory_of_transformers_5_are_read_too(tmp_path):
-    from tests.checkpoints.library_files import hf_dinov2, hf_swin, hf_vitmae
+    from tests.checkpoints.made_files import hf_dinov2, hf_swin, hf_vitmae
 
     transformers = pytest.importorskip("transformers")
     classes = {
@@ -177,7 +177,7 @@ def test_names_in_the_memory_of_transformers_5_are_read_too(tmp_path):
 
 
 def test_config_json_and_our_header_tell_heads_and_epsilon(tmp_path):
-    from tests.checkpoints.library_files import hf_vit
+    from tests.checkpoints.made_files import hf_vit
 
     file = hf_vit(tmp_path)
     architecture = recognise(read_state(file.path)).architecture
@@ -204,7 +204,7 @@ def test_config_json_and_our_header_tell_heads_and_epsilon(tmp_path):
 
 
 def test_a_pool_of_normed_tokens_is_no_fc_norm(tmp_path):
-    from tests.checkpoints.library_files import mmpretrain_vit
+    from tests.checkpoints.made_files import mmpretrain_vit
 
     file = mmpretrain_vit(tmp_path, out_type="avg_featmap")
     backbone = load_backbone(file.path)
@@ -223,7 +223,7 @@ def test_a_pool_of_normed_tokens_is_no_fc_norm(tmp_path):
 
 
 def test_bare_names_of_an_extracted_backbone_are_known(tmp_path):
-    from tests.checkpoints.library_files import mmpretrain_swin, mmpretrain_vit, mmseg_mae
+    from tests.checkpoints.made_files import mmpretrain_swin, mmpretrain_vit, mmseg_mae
 
     for maker in (mmpretrain_vit, mmpretrain_swin, mmseg_mae):
         file = maker(tmp_path)

@@ -3,7 +3,7 @@
 from mimeval.checkpoints.formats import FAMILIES
 from tests.checkpoints import table as module
 from tests.checkpoints.families import FILES
-from tests.checkpoints.library_files import MAKERS
+from tests.checkpoints.made_files import MAKERS
 
 
 def written() -> list[list[str]]:

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from mimeval.backbones import SwinTransformer
-from mimeval.checkpoints import libraries, load_backbone, read_state
+from mimeval.checkpoints import load_backbone, read_state, rebuild
 from mimeval.checkpoints.convert import convert
 from mimeval.errors import UserError
 from tests.checkpoints.families import family_file, tensors
-from tests.checkpoints.library_files import timm_swin, timm_vit
+from tests.checkpoints.made_files import timm_swin, timm_vit
 
 HEADS = {
     "mae_pretrain": 4,
@@ -48,7 +48,7 @@ HEADS = {
 def test_any_family_into_the_layout_that_holds_it(tmp_path, name, to, family):
     report = convert(family_file(name, tmp_path), tmp_path / "x.safetensors", to, num_heads=HEADS.get(name))
     assert report.to == family and report.feature_difference == 0
-    assert report.library_difference <= 1e-5 and "verified with" in report.library
+    assert report.verification_difference <= 1e-5 and "verified with" in report.verification
 
 
 @pytest.mark.parametrize(
@@ -97,21 +97,21 @@ def test_a_library_that_is_not_there_is_said_and_the_file_stays(tmp_path, monkey
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "timm" else found(name, *rest))
     report = convert(timm_vit(tmp_path).path, tmp_path / "x.pth", "timm", num_heads=4)
-    assert report.library_difference is None and (tmp_path / "x.pth").is_file()
+    assert report.verification_difference is None and (tmp_path / "x.pth").is_file()
     assert "not verified with a class of timm, which is not installed" in str(report)
 
 
 @pytest.mark.parametrize("what", ["features", "shape", "names"])
 def test_a_file_that_the_library_reads_otherwise_does_not_stay(tmp_path, monkeypatch, what):
-    rebuild = libraries.timm_vit
+    original = rebuild.REBUILDERS["timm_vit"]
 
     def broken(case):
         if what == "names":
             case.state["surprise"] = torch.ones(1)
-        name, run = rebuild(case)
+        name, run = original(case)
         return name, (lambda x: run(x) + 1e-4) if what == "features" else (lambda x: run(x)[:, 1:])
 
-    monkeypatch.setitem(libraries.REBUILDERS, "timm_vit", broken)
+    monkeypatch.setitem(rebuild.REBUILDERS, "timm_vit", broken)
     said = {
         "features": "features differ by 1.0e-04",
         "shape": "expected features",
@@ -126,9 +126,9 @@ def test_another_version_of_the_library_is_no_error(tmp_path, monkeypatch):
     def changed(case):
         raise TypeError("__init__() got an unexpected keyword argument 'reg_tokens'")
 
-    monkeypatch.setitem(libraries.REBUILDERS, "timm_vit", changed)
+    monkeypatch.setitem(rebuild.REBUILDERS, "timm_vit", changed)
     report = convert(timm_vit(tmp_path).path, tmp_path / "x.pth", "timm", num_heads=4)
-    assert "not verified with a class of timm, which could not be built (TypeError" in report.library
+    assert "not verified with a class of timm, which could not be built (TypeError" in report.verification
     assert (tmp_path / "x.pth").is_file()
 
 
@@ -137,7 +137,7 @@ def test_norms_of_its_own_are_no_class_of_transformers(tmp_path):
     report = convert(family_file("localmim_swin", tmp_path), tmp_path / "x.safetensors", "hf")
     assert (
         "not verified with a class of transformers: its norms outside blocks always have the epsilon 1e-5"
-        in report.library
+        in report.verification
     )
 
 
@@ -165,12 +165,12 @@ def test_every_output_is_compared(tmp_path, monkeypatch):
 
 
 def test_parameters_come_later_and_buffers_at_once():
-    with libraries.parameters_later():
+    with rebuild.parameters_later():
         model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     assert all(parameter.is_meta for parameter in model.parameters())
     assert not any(buffer.is_meta for buffer in model.buffers())
     state = {name: torch.ones_like(tensor, device="cpu") for name, tensor in model.state_dict().items()}
-    assert not any(tensor.is_meta for tensor in libraries.filled(model, state).state_dict().values())
-    with pytest.raises(ValueError, match="so"), libraries.parameters_later():
+    assert not any(tensor.is_meta for tensor in rebuild.filled(model, state).state_dict().values())
+    with pytest.raises(ValueError, match="so"), rebuild.parameters_later():
         raise ValueError("so")
     assert not nn.Linear(2, 3).weight.is_meta

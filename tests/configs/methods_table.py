@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mimeval.engine.config import load_config
-from mimeval.files import write_whole
+from tests.documents import put_between
 
 ROOT = Path(__file__).resolve().parents[2]
 README, CONFIGS = ROOT / "README.md", ROOT / "configs"
@@ -122,10 +122,7 @@ def main() -> None:
     if parser.parse_args().print:
         print(table())
         return
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{before}{BEGIN}\n{table()}\n{END}{after}"
-    write_whole(README, lambda path: path.write_text(text, encoding="utf-8"))
+    put_between(README, BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mimeval.engine import provenance
-from mimeval.files import write_whole
+from tests.documents import put_between
 from tests.parity import record
 from tests.parity.record import COMPARISONS, Comparison
 
@@ -88,14 +88,11 @@ def main() -> None:
     machine = provenance.hardware()
     torch_version = torch.__version__.split("+")[0]
     made = f"{len(comparisons):,} comparisons, torch {torch_version}, {machine['cpu']}, {machine['threads']} thread(s)."
-    text = f"{BEGIN}\n{table(comparisons)}\n\n{made}\n{END}"
+    text = f"{table(comparisons)}\n\n{made}"
     if args.print:
         print(text)
-        return
-    document = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_whole(DOCUMENT, lambda path: path.write_text(before + text + after, encoding="utf-8"))
+    else:
+        put_between(DOCUMENT, BEGIN, END, text)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Family:
     """Whether its files have a norm for each tap."""
     group = ""
     """Name under which `convert --to` chooses among several layouts of one library."""
-    library = ""
+    package = ""
     """The package that has a class of this layout."""
 
     def recognises(self, state: State, container: str = "") -> bool:

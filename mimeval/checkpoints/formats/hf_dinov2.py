@@ -8,7 +8,7 @@ from typing import Any
 from .architecture import Architecture, State, ViT
 from .base import PRETRAINING
 from .huggingface import ATTENTION, ATTENTION_IN_MEMORY, EMBEDDINGS, HEAD_REASON, HuggingFace, blocks
-from .library import ENDS_OF_OURS, ClassRow, is_gated
+from .layouts import ENDS_OF_OURS, ClassRow, is_gated
 from .transform import JoinQKV
 
 REST = (

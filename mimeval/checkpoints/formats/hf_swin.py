@@ -5,7 +5,7 @@ from __future__ import annotations
 from .architecture import State
 from .base import PRETRAINING
 from .huggingface import HEAD_REASON, HuggingFace, blocks, without_decoder
-from .library import BUFFERS, ENDS_OF_OURS, check_one_window
+from .layouts import BUFFERS, ENDS_OF_OURS, check_one_window
 from .transform import JoinQKV, PixelShuffleHead
 
 BLOCK = (

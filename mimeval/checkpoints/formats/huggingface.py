@@ -14,7 +14,7 @@ from typing import Any
 
 from .architecture import Architecture, State
 from .base import PRETRAINING
-from .library import ENDS_OF_OURS, ClassRow, Library, with_heads, without_other_decoders
+from .layouts import ENDS_OF_OURS, ClassRow, Library, with_heads, without_other_decoders
 from .transform import JoinQKV, PixelShuffleHead
 
 LARGEST_CONFIG = 1 << 20
@@ -77,7 +77,7 @@ class HuggingFace(Library):
     """
 
     containers = ("state_dict", "model", "")
-    group, library = "hf", "transformers"
+    group, package = "hf", "transformers"
     writable = True
     prefixes: tuple[str, ...]
     """Of the encoder; the first is written."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .architecture import State, numbers
-from .library import check_one_window
+from .layouts import check_one_window
 from .openmmlab import PART_ROWS, OpenMMLab, backbone_rows
 from .transform import MergingOrder, Step
 
@@ -93,7 +93,7 @@ class MMPretrainSwin(MMSwin):
     geometrically, at loading."""
 
     name = "mmpretrain_swin"
-    group = library = "mmpretrain"
+    group = package = "mmpretrain"
     facts = dict(table_resample="geometric")
 
     def recognises(self, state: State, container: str = "") -> bool:
@@ -106,7 +106,7 @@ class MMSegSwin(MMSwin):
     bicubically, at loading."""
 
     name = "mmseg_swin"
-    group = library = "mmseg"
+    group = package = "mmseg"
     foreign = (*MMSwin.foreign, "*mask_token")
     takes_taps = True
     facts = dict(table_resample="bicubic")

@@ -8,7 +8,7 @@ from typing import TypeVar
 from .architecture import State
 from .base import HALF
 from .beit import TableIndex
-from .library import ClassRow, without_other_decoders
+from .layouts import ClassRow, without_other_decoders
 from .openmmlab import BEIT_BLOCKS, BLOCKS, EMBEDDINGS, PART_ROWS, OpenMMLab, backbone_rows, gated
 from .transform import QueryValueBias
 
@@ -31,7 +31,7 @@ class MMPretrainViT(OpenMMLab):
     of pooled patches. mmpretrain's default with out_type 'avg_featmap' has both, one after the other: `ln2` is then no fc_norm."""
 
     name = "mmpretrain_vit"
-    group = library = "mmpretrain"
+    group = package = "mmpretrain"
     signature = ("*layers.*.ln1.weight", "*layers.*.attn.qkv.bias", "*patch_embed.projection.weight")
     foreign = (
         *OpenMMLab.foreign,
@@ -80,7 +80,7 @@ class MMPretrainBEiT(OpenMMLab):
     `ln2` that of pooled patches (fine-tuned). Other files of these names, without either, are mmseg's."""
 
     name = "mmpretrain_beit"
-    group = library = "mmpretrain"
+    group = package = "mmpretrain"
     signature = ("*layers.*.attn.q_bias", "*layers.*.ln1.weight", "*relative_position_bias_table")
     renames = (
         *backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS, ("rel_pos_bias.*", "rel_pos_bias.*"), *NORMS)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .architecture import Architecture, State, ViT
 from .beit import TableIndex
-from .library import MAY_LACK, ClassRow
+from .layouts import MAY_LACK, ClassRow
 from .mmpretrain import has_end
 from .openmmlab import BEIT_BLOCKS, EMBEDDINGS, MLP, PART_ROWS, OpenMMLab, backbone_rows
 from .transform import QueryValueBias, Step
@@ -48,7 +48,7 @@ class MMSegViT(OpenMMLab):
     configs (_base_/models/upernet_vit-b16_ln_mln.py), though the class's own is 1e-5."""
 
     name = "mmseg_vit"
-    group = library = "mmseg"
+    group = package = "mmseg"
     may_lack = MAY_LACK
     signature = ("*layers.*.attn.attn.in_proj_weight", "*patch_embed.projection.weight", "*layers.*.ln1.weight")
     foreign = (*FOREIGN, "*pre_norm.*", "*ln_pre.*", "*patch_embed.norm.*")
@@ -77,7 +77,7 @@ class MMSegMAE(OpenMMLab):
     (resize_rel_pos_embed), positions bicubically. In the configs the backbone ends without norm."""
 
     name = "mmseg_mae"
-    group = library = "mmseg"
+    group = package = "mmseg"
     may_lack = MAY_LACK
     signature = (
         "*layers.*.attn.qkv.bias",
@@ -114,7 +114,7 @@ class MMSegBEiT(OpenMMLab):
     """mmseg/models/backbones/beit.py: as MAE, with biases of q and v only. With a norm at its end it is mmpretrain's in every name."""
 
     name = "mmseg_beit"
-    group = library = "mmseg"
+    group = package = "mmseg"
     may_lack = MAY_LACK
     signature = ("*layers.*.attn.q_bias", "*layers.*.attn.relative_position_bias_table", "*layers.*.ln1.weight")
     foreign = FOREIGN

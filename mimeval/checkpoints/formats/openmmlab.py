@@ -7,7 +7,7 @@ from typing import Any
 
 from .architecture import Architecture, State
 from .base import PRETRAINING
-from .library import BUFFERS, ENDS_OF_OURS, Library, is_gated, with_heads
+from .layouts import BUFFERS, ENDS_OF_OURS, Library, is_gated, with_heads
 from .stored import backbone_config
 
 OTHER_PART = "another part of the model"

@@ -10,7 +10,7 @@ import torch
 
 from .architecture import Architecture, State, table_grid
 from .huggingface import read_config
-from .library import BUFFERS, ENDS_OF_OURS, Library, with_heads
+from .layouts import BUFFERS, ENDS_OF_OURS, Library, with_heads
 from .plain import owner
 from .simmim import SWIN
 from .transform import Step
@@ -38,7 +38,7 @@ class Timm(Library):
     """`state_dict` in a `.pth` of its training script, or the file itself; hub folders hold `model.safetensors` and config.json."""
 
     containers = ("state_dict", "", "model")
-    group = library = "timm"
+    group = package = "timm"
     writable = True
 
     def beside(self, path: Path) -> dict[str, Any]:

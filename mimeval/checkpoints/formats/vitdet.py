@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .architecture import Architecture, State, ViT
-from .library import ENDS_OF_OURS, MAY_LACK, Library
+from .layouts import ENDS_OF_OURS, MAY_LACK, Library
 from .openmmlab import OTHER_PART, PART_ROWS, PARTS, OpenMMLab
 from .stored import backbone_config
 
@@ -64,7 +64,7 @@ class ViTDet(Library):
     """
 
     name = "vitdet"
-    library = "detectron2"
+    package = "detectron2"
     containers = ("model", "state_dict", "")
     signature = ("backbone.net.blocks.*.attn.qkv.weight", "backbone.net.patch_embed.proj.weight")
     foreign = ("backbone.net.cls_token", "*relative_position*", "*rope*", "*.attn.[qv]_bias", "neck.levels.*")
@@ -93,7 +93,7 @@ class MMDetViTDet(OpenMMLab):
     1e-5, mmcv's own, because the project's config leaves it out."""
 
     name = "vitdet_mmdet"
-    library = "mmdetection's projects/ViTDet"
+    package = "mmdetection's projects/ViTDet"
     containers = ("state_dict", "model", "")
     signature = ("backbone.blocks.*.attn.qkv.weight", "backbone.patch_embed.proj.weight", "neck.fpn1.0.weight")
     foreign = (*OpenMMLab.foreign, "backbone.cls_token", "*relative_position*", "*.attn.[qv]_bias")

@@ -1,0 +1,84 @@
+"""timm's classes with the tensors of a written file."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from .case import Case, Run, as_map, epsilon, filled, parameters_later, plain, without_registers
+
+
+def timm_vit(case: Case) -> tuple[str, Run]:
+    from timm.layers import LayerNorm, SwiGLUPacked
+    from timm.models.vision_transformer import VisionTransformer
+
+    a, state, prefix = case.architecture, case.state, int(case.architecture.cls_token) + case.architecture.registers
+    plain(a)
+    table, head = state.get("pos_embed"), state.get("head.weight")
+    if head is None or head.dim() != 2:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    gated: dict[str, Any] = dict(mlp_layer=SwiGLUPacked, act_layer=nn.SiLU) if a.mlp == "swiglu" else {}
+    with parameters_later():
+        model = VisionTransformer(
+            img_size=a.image_size,
+            patch_size=a.patch_size,
+            embed_dim=a.embed_dim,
+            depth=a.depth,
+            num_heads=case.heads,
+            mlp_ratio=(case.hidden + 0.5) / a.embed_dim,
+            num_classes=0 if head is None or head.dim() != 2 else len(head),
+            class_token=a.cls_token,
+            reg_tokens=a.registers,
+            no_embed_class=table is not None and table.shape[1] == a.grid[0] * a.grid[1],
+            pos_embed="learn" if table is not None else "none",
+            init_values=1.0 if a.layer_scale else None,
+            global_pool="avg" if case.out_type == "mean" or not a.cls_token else "token",
+            fc_norm=case.out_type == "mean",
+            final_norm=case.out_type != "maps",
+            norm_layer=partial(LayerNorm, eps=a.norm_eps),  # type: ignore[arg-type]
+            **gated,
+        )
+    model = filled(model, state)
+
+    def run(images: Tensor) -> Tensor:
+        tokens = model.forward_features(images)
+        if case.out_type == "mean":
+            return model.forward_head(tokens, pre_logits=True)
+        if case.out_type == "maps":
+            return as_map(tokens, a, prefix)
+        return without_registers(tokens, a.registers)
+
+    return f"VisionTransformer{epsilon(a, 1e-6, 'an epsilon of')}", run
+
+
+def timm_swin(case: Case) -> tuple[str, Run]:
+    from timm.models.swin_transformer import SwinTransformer
+
+    a, head = case.architecture, case.state.get("head.fc.weight")
+    plain(a)
+    with parameters_later():
+        model = SwinTransformer(
+            img_size=a.image_size,
+            patch_size=a.patch_size,
+            embed_dim=a.embed_dim,
+            depths=a.depths,
+            num_heads=a.num_heads,
+            window_size=max(a.windows),
+            mlp_ratio=a.mlp_ratio,
+            num_classes=0 if head is None else len(head),
+            norm_layer=partial(nn.LayerNorm, eps=a.norm_eps),  # type: ignore[arg-type]
+        )
+        if case.out_type == "maps":
+            model.norm = nn.Identity()
+    model = filled(model, case.state)
+    for module in model.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()  # masks are made on the device of the parameters
+
+    def run(images: Tensor) -> Tensor:
+        maps = model.forward_features(images)
+        return maps.mean((1, 2)) if case.out_type == "mean" else maps.permute(0, 3, 1, 2)
+
+    return f"SwinTransformer{epsilon(a, 1e-5, 'an epsilon of')}", run
