@@ -18,7 +18,7 @@ from mimeval.registry import MODELS
 
 from . import libraries
 from .build import backbone_settings
-from .fit import fit, resampling, resize_table
+from .fit import fit
 from .formats import Recognised, blamed, recognise
 from .formats.architecture import Architecture, State, ViT
 from .formats.base import BUFFER
@@ -26,6 +26,7 @@ from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
 from .load import check_finite, load_backbone, missing_tensors
 from .rebuild import parameters_later
+from .resize import at_size
 from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
 from .targets import laid_out
 
@@ -78,12 +79,13 @@ def convert(
     trust_pickle: bool = False,
     switches: Sequence[str] = (),
     num_heads: int | None = None,
+    window: int | None = None,
 ) -> ConversionReport:
     """Write the checkpoint `src` as family `to`, a `.pth` or `.safetensors` by dst's extension, and verify the file.
 
-    image_size: pixels; positions are resampled to it. switches: see `load_backbone`. num_heads: to note in the file where it
-    does not say. Raises UserError if `src` cannot be read or is of no known
-    family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written.
+    image_size: pixels; positions are resampled to it. window: tokens to a side of a Swin's (or ViTDet's) windows, likewise.
+    switches: see `load_backbone`. num_heads: to note in the file where it does not say. Raises UserError if `src` cannot be read
+    or is of no known family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written.
     """
     target = Path(dst).expanduser()
     if target.suffix not in EXTENSIONS:
@@ -96,12 +98,7 @@ def convert(
     if num_heads is not None:
         found.architecture = with_heads(src, found.architecture, num_heads)
     _check_whole(src, found)
-    own, notes = _resize(found, image_size)
-    architecture = found.architecture
-    if notes and image_size is not None and architecture.patch_size is not None:
-        side = image_size // architecture.patch_size
-        architecture = replace(architecture, grid=(side, side))
-
+    own, architecture, notes = at_size(src, found, image_size, window)
     layout = laid_out(src, to, found, own, architecture)
     family, state, architecture = layout.family, layout.state, layout.architecture
     homeless = layout.homeless + [name for name in found.state if found.family.own_name(name) is None]
@@ -119,8 +116,8 @@ def convert(
         verification_difference, verification = (
             libraries.verify(family, state, architecture, *seen) if seen else (None, "")
         )
-    except (RuntimeError, UserError):
-        target.unlink()  # a wrong file must not be found under this name
+    except BaseException:  # Ctrl-C too
+        target.unlink()  # a wrong file, or one that was not checked, must not be found under this name
         raise
     return ConversionReport(
         source=str(src),
@@ -169,29 +166,6 @@ def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
             f"{src} (family {found.family.name}): expected a whole encoder, {found.architecture}, found none of "
             f"{', '.join(missing[:3])} ({len(missing)} of {len(target)} tensors missing); get the whole file."
         )
-
-
-def _resize(found: Recognised, image_size: int | None) -> tuple[State, list[str]]:
-    own, architecture = found.own, found.architecture
-    if image_size is None:
-        return own, []
-    patch, old = architecture.patch_size, architecture.grid
-    tables = [name for name in ("backbone.pos_embed", "decoders.0.pos_embed") if name in own]
-    if patch is None or old is None or not tables:
-        raise UserError("--image-size resamples positions, and this checkpoint has none on a known grid; leave it out.")
-    if image_size <= 0 or image_size % patch:
-        raise UserError(
-            f"--image-size {image_size} is no multiple of the checkpoint's patch size {patch}; choose one that is."
-        )
-    new = (image_size // patch, image_size // patch)
-    if new == old:
-        return own, []
-    own, notes, way = dict(own), [], resampling(found)[0]
-    for name in tables:
-        rows = own[name].shape[1] - old[0] * old[1]
-        own[name] = resize_table(own[name], old, new, rows, way)
-        notes.append(f"{name} resampled {old[0]}x{old[1]} -> {new[0]}x{new[1]} {way}")
-    return own, notes
 
 
 def _provenance(

@@ -38,16 +38,23 @@ class Fitted:
 def fit(path: str | os.PathLike, found: Recognised, backbone: nn.Module, target: State) -> Fitted:
     """Bring an encoder to the backbone's grid, windows, tables and norm. Raises UserError where a grid is not known."""
     fitted = Fitted(dict(found.encoder))
-    ways = resampling(found, backbone)
     _norm(found, backbone, target, fitted)
     _share_tables(found, target, fitted)
-    _positions(path, found, backbone, target, fitted, ways[0])
-    _bias_tables(found, backbone, target, fitted, ways[1])
-    _window_tables(backbone, target, fitted, ways[1])
-    _decomposed_tables(target, fitted)
+    resample_tables(path, found, backbone, target, fitted)
     _precision(target, fitted)
     _epsilon(found, backbone, fitted)
     return fitted
+
+
+def resample_tables(
+    path: str | os.PathLike, found: Recognised, backbone: nn.Module, target: State, fitted: Fitted
+) -> None:
+    """Every table of positions in fitted.encoder at the grid and the windows of the backbone; as `fit`."""
+    positions, tables = resampling(found, backbone)
+    _positions(path, found, backbone, target, fitted, positions)
+    _bias_tables(found, backbone, target, fitted, tables)
+    _window_tables(backbone, target, fitted, tables)
+    _decomposed_tables(target, fitted)
 
 
 def resampling(found: Recognised, backbone: nn.Module | None = None) -> tuple[str, str]:

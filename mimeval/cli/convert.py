@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mimeval",
         help=f"format to write (default: %(default)s): {', '.join(LIBRARIES)} (the layout that fits), or {', '.join(FORMATS)}",
     )
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="resample a Swin's tables to windows of N x N tokens (with --image-size)",
+    )
     add_reading_arguments(parser)
 
 
@@ -49,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         args.trust_pickle,
         args.switch,
         args.num_heads,
+        args.window,
     )
     print(report)
     return 0

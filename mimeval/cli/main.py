@@ -112,6 +112,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             time.sleep(2)
         print(f"{fresh_line()}mimeval: {sentence(error)}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "mimeval") or os.environ.get("MIMEVAL_DEBUG"):
+            raise
+        print(
+            f"{fresh_line()}mimeval: {sys.executable} has no package {package}: expected those of requirements.txt; install them with "
+            "tools/quickstart.sh and use .venv/bin/python, or with pip install",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print(f"{fresh_line()}mimeval: interrupted; train and transfer go on from here with --resume", file=sys.stderr)
         return 130

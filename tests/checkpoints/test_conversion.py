@@ -105,7 +105,7 @@ def test_the_header_says_where_it_came_from(tmp_path):
 def test_another_image_size_resamples_both_tables(tmp_path):
     source = saved(tmp_path / "mae.pth", official())
     report = convert(source, tmp_path / "x.safetensors", "mimeval", image_size=48)
-    assert [note.split(" ")[0] for note in report.transformations] == ["backbone.pos_embed", "decoders.0.pos_embed"]
+    assert [note.split(" ")[0] for note in report.transformations] == ["pos_embed", "decoders.0.pos_embed"]
     assert report.architecture.image_size == (48, 48) and report.feature_difference < 1e-5
     state = read_state(tmp_path / "x.safetensors").state
     assert state["backbone.pos_embed"].shape == (1, 37, 32) and state["decoders.0.pos_embed"].shape == (1, 37, 24)

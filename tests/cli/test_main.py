@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ import mimeval
 from mimeval.cli import main as cli
 from mimeval.errors import UserError
 from mimeval.signals import Stopped
+
+ROOT = Path(mimeval.__file__).parents[1]
 
 
 def verb(run, name="probe"):
@@ -163,3 +166,20 @@ def test_a_bug_keeps_its_traceback(probe, monkeypatch):
 def test_the_exit_code_of_a_verb_is_passed_on(probe):
     probe(lambda args: 7)
     assert cli.main(["probe"]) == 7
+
+
+def test_a_python_without_the_packages_is_one_sentence(tmp_path):
+    # -S: the standard library alone, as where somebody forgot the virtual environment.
+    command = [sys.executable, "-S", str(ROOT / "tools" / "convert_checkpoint.py"), "x.pth", "y.pth"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "has no package " in done.stderr and "requirements.txt" in done.stderr
+
+
+def test_the_script_that_people_look_for_is_the_verb(tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "convert_checkpoint.py"), "gone.pth", "y.pth"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "mimeval: gone.pth does not exist; give the path of a checkpoint file.\n",
+    )

@@ -159,12 +159,12 @@ def _vit(encoder: State, heads: int | None, grid: Grid | None) -> ViT:
 
 
 def _decomposed(encoder: State) -> dict[str, Any]:
-    """Windows have tables of one length, global blocks of another; blocks of one length alone are global."""
+    """Windows have tables of one length (most blocks, else the shorter), global blocks of another; one length alone is global."""
     sides = {
         number: tuple((len(encoder[f"blocks.{number}.attn.rel_pos_{axis}"]) + 1) // 2 for axis in "hw")
         for number in numbers(encoder, r"blocks\.(\d+)\.attn\.rel_pos_h")
     }
-    by_count = sorted(set(sides.values()), key=lambda side: -sum(other == side for other in sides.values()))
+    by_count = sorted(set(sides.values()), key=lambda side: (-sum(other == side for other in sides.values()), side))
     window = next((side for side in by_count if side[0] == side[1]), None) if len(by_count) > 1 else None
     whole = next(side for side in by_count if side != window)
     facts: dict[str, Any] = dict(rel_pos="decomposed", rel_pos_grid=whole)
