@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -13,13 +14,20 @@ def write_whole(path: Path, save: Callable[[Path], object]) -> None:
 
     Folders on the way are made. Raises what `save` raises, and OSError.
     """
+    with new_file(path) as temporary:
+        save(temporary)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """As `write_whole`, for what is written within; it gives the temporary file, empty."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
-        save(temporary)
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp's files are private

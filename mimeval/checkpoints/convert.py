@@ -18,17 +18,20 @@ from mimeval.registry import MODELS
 
 from . import libraries
 from .build import backbone_settings
+from .containers import unwrap
 from .fit import fit
 from .formats import Recognised, blamed, recognise
 from .formats.architecture import Architecture, State, ViT
-from .formats.base import BUFFER
+from .formats.base import BUFFER, Family
 from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
-from .load import check_finite, load_backbone, missing_tensors
+from .load import check_finite, load_recognised, missing_tensors
+from .reading import Reader, finish, read_content
 from .rebuild import parameters_later
 from .resize import at_size
-from .state import Checkpoint, read_state, sha256, write_pth, write_safetensors
-from .targets import laid_out
+from .state import Checkpoint, read_state, sha256, state_of
+from .targets import Layout, laid_out
+from .writing import new_checkpoint, save_pth, save_safetensors
 
 EXTENSIONS = (".pth", ".safetensors")
 FEATURE_TOLERANCE = 1e-5
@@ -70,6 +73,15 @@ class ConversionReport:
         return "\n  ".join(parts)
 
 
+@dataclass(frozen=True)
+class Features:
+    """Of a backbone with these settings for this image."""
+
+    settings: dict[str, Any]
+    image: Tensor
+    outputs: tuple[Tensor, ...]
+
+
 def convert(
     src: str | os.PathLike,
     dst: str | os.PathLike,
@@ -85,7 +97,8 @@ def convert(
 
     image_size: pixels; positions are resampled to it. window: tokens to a side of a Swin's (or ViTDet's) windows, likewise.
     switches: see `load_backbone`. num_heads: to note in the file where it does not say. Raises UserError if `src` cannot be read
-    or is of no known family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written.
+    or is of no known family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written. The file has
+    its name only when it is verified.
     """
     target = Path(dst).expanduser()
     if target.suffix not in EXTENSIONS:
@@ -100,39 +113,40 @@ def convert(
     _check_whole(src, found)
     own, architecture, notes = at_size(src, found, image_size, window)
     layout = laid_out(src, to, found, own, architecture)
-    family, state, architecture = layout.family, layout.state, layout.architecture
-    homeless = layout.homeless + [name for name in found.state if found.family.own_name(name) is None]
-    transformations = [*found.transformations, *notes, *layout.notes]
-    provenance = _provenance(checkpoint, found, architecture, transformations)
-    if target.suffix == ".safetensors":
-        write_safetensors(target, state, provenance)
-    else:
-        contiguous = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-        write_pth(target, {family.containers[0]: contiguous, "meta": provenance})
-
-    try:
-        _compare_tensors(state, target)
-        difference, skipped, seen = _compare_features(src, target, architecture, trust_pickle, switches)
-        verification_difference, verification = (
-            libraries.verify(family, state, architecture, *seen) if seen else (None, "")
-        )
-    except BaseException:  # Ctrl-C too
-        target.unlink()  # a wrong file, or one that was not checked, must not be found under this name
-        raise
-    return ConversionReport(
+    family, architecture = layout.family, layout.architecture
+    report = ConversionReport(
         source=str(src),
         target=str(target),
         family=found.family.name,
         to=family.name,
         architecture=architecture,
-        tensors=len(state),
-        left_out=homeless,
-        transformations=transformations,
-        feature_difference=difference,
-        features_skipped=skipped,
-        verification_difference=verification_difference,
-        verification=verification,
+        tensors=len(layout.state),
+        left_out=layout.homeless + [name for name in found.state if found.family.own_name(name) is None],
+        transformations=[*found.transformations, *notes, *layout.notes],
     )
+    with new_checkpoint(target) as temporary:
+        _write(temporary, target.suffix, layout, _provenance(checkpoint, found, architecture, report.transformations))
+        _compare_tensors(layout.state, temporary, target)
+        expected, report.features_skipped = _features_of(checkpoint, found, architecture)
+        # All tensors of the source are let go: one file at a time is mapped into memory.
+        del checkpoint, found, own, layout
+        if expected is not None:
+            _compare_features(expected, temporary, family, report)
+    return report
+
+
+def _write(path: Path, suffix: str, layout: Layout, provenance: dict[str, str]) -> None:
+    if suffix == ".safetensors":
+        save_safetensors(path, layout.state, provenance)
+    else:
+        state = {name: _alone(tensor) for name, tensor in layout.state.items()}
+        save_pth(path, {layout.family.containers[0]: state, "meta": provenance})
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    # torch.save writes the whole of the memory that a tensor is a view of.
+    whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor.detach() if whole else tensor.detach().contiguous().clone()
 
 
 def with_heads(src: str | os.PathLike, architecture: Architecture, num_heads: int) -> Architecture:
@@ -192,54 +206,65 @@ def _provenance(
     return known
 
 
-def _compare_tensors(state: State, target: Path) -> None:
-    written = recognise(read_state(target)).state
-    differing = [n for n in state.keys() | written.keys() if not _equal(state.get(n), written.get(n))]
+def _compare_tensors(state: State, file: Path, target: Path) -> None:
+    content = read_content(file)
+    written, _ = unwrap(state_of(content, finish(content.tree, lambda stored: stored)).state)
+    differing = [name for name in state.keys() | written.keys() if not _equal(state.get(name), written.get(name))]
     if differing:
         raise RuntimeError(
             f"{target}: read back, {len(differing)} tensors differ from what was written: {differing[:4]}"
         )
 
 
-def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    # equal_nan through the bytes' meaning: a NaN that is written must come back as one.
+def _equal(a: Tensor | None, stored: Any) -> bool:
+    if a is None or stored is None:
+        return False
+    b = Reader(copy=True).tensor(stored)  # one at a time
     return (
-        a is not None
-        and b is not None
-        and a.dtype == b.dtype
+        a.dtype == b.dtype
         and a.shape == b.shape
+        # equal_nan through the bytes' meaning: a NaN that is written must come back as one.
         and (torch.equal(a, b) or bool(torch.isclose(a, b, rtol=0, atol=0, equal_nan=a.is_floating_point()).all()))
     )
 
 
-def _compare_features(
-    src: str | os.PathLike, target: Path, architecture: Architecture, trust_pickle: bool, switches: Sequence[str]
-) -> tuple[float | None, str, tuple[dict[str, Any], Tensor, Tensor] | None]:
-    # Through the strict loader on both sides; any number of heads will do, as long as it is the same one. Also what the
-    # library's class is compared with: settings of the backbone, image, last output.
+def _features_of(checkpoint: Checkpoint, found: Recognised, architecture: Architecture) -> tuple[Features | None, str]:
+    """What the source gives for a fixed image, or why nothing. Any number of heads will do, as long as it is the same one."""
     settings = backbone_settings(architecture, guess_heads=True)
     if settings is None:
-        return None, "the backbone's architecture cannot be read from its shapes", None
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, *settings["img_size"], generator=generator)
+        return None, "the backbone's architecture cannot be read from its shapes"
+    image = torch.randn(1, 3, *settings["img_size"], generator=torch.Generator().manual_seed(0))
     try:
-        before = _features(settings, image, src, trust_pickle=trust_pickle, switches=switches)
-        after = _features(settings, image, target)
+        return Features(settings, image, _features(settings, image, checkpoint, found)), ""
     except UserError as error:
-        return None, f"the backbone that the shapes tell does not take it ({error})", None
-    difference = max((a - b).abs().max().item() for a, b in zip(before, after, strict=True))
+        return None, f"the backbone that the shapes tell does not take it ({error})"
+
+
+def _compare_features(expected: Features, file: Path, family: Family, report: ConversionReport) -> None:
+    """Our backbone, through the strict loader, and the library's own class, both from the file that was written."""
+    written = read_state(file)
+    found = recognise(written)
+    try:
+        after = _features(expected.settings, expected.image, written, found)
+    except UserError as error:
+        report.features_skipped = f"the backbone that the shapes tell does not take it ({error})"
+        return
+    difference = max((a - b).abs().max().item() for a, b in zip(expected.outputs, after, strict=True))
     if not difference <= FEATURE_TOLERANCE:
-        raise RuntimeError(f"{target}: its features differ by {difference} from those of {src}")
-    return difference, "", (settings, image, after[-1])
+        raise RuntimeError(f"{report.target}: its features differ by {difference} from those of {report.source}")
+    report.feature_difference = difference
+    report.verification_difference, report.verification = libraries.verify(
+        family, found.state, report.architecture, expected.settings, expected.image, after[-1]
+    )
 
 
-def _features(settings: dict[str, Any], image: Tensor, path: str | os.PathLike, **reading: Any) -> tuple[Tensor, ...]:
+def _features(settings: dict[str, Any], image: Tensor, checkpoint: Checkpoint, found: Recognised) -> tuple[Tensor, ...]:
     # With the file's own tensors as parameters, and with parameters of its own where the file does not have all of them.
     with parameters_later():
         backbone = MODELS.build(settings)
-    load_backbone(backbone, path, **reading)
+    load_recognised(backbone, checkpoint, found)
     if any(parameter.is_meta for parameter in backbone.parameters()):
         backbone = MODELS.build(settings)
-        load_backbone(backbone, path, **reading)
+        load_recognised(backbone, checkpoint, found)
     with torch.inference_mode():
         return backbone.float().eval()(image)

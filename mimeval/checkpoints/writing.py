@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
 from mimeval.errors import UserError
-from mimeval.files import write_whole
+from mimeval.files import new_file
 
 from .reading.tensorfile import DTYPES as NAMES
 
@@ -32,34 +32,48 @@ def sha256(path: str | os.PathLike) -> str:
 
 def write_pth(path: str | os.PathLike, content: dict) -> None:
     """Write a dictionary by torch.save, whole or not at all. UserError if the folder cannot be written."""
-
-    def save(temporary: Path) -> None:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError:
-            # torch says that a write failed and not why; a full disk refuses this, too, and says so.
-            with temporary.open("ab") as stream:
-                stream.write(bytes(1 << 20))
-                stream.flush()
-                os.fsync(stream.fileno())
-            raise
-
-    _write(Path(path), save)
+    with new_checkpoint(path) as temporary:
+        save_pth(temporary, content)
 
 
 def write_safetensors(path: str | os.PathLike, state: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
     """Write tensors with a header of strings (other values as JSON), whole or not at all. UserError as `write_pth`."""
-    header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (meta or {}).items()}
-    _write(Path(path), lambda temporary: _stream(temporary, state, {"format": "pt", **header}))
+    with new_checkpoint(path) as temporary:
+        save_safetensors(temporary, state, meta)
 
 
-def _stream(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> None:
+@contextmanager
+def new_checkpoint(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary file that takes the name `path` at the end, unless something fails (files.py). UserError if it cannot be written."""
+    try:
+        with new_file(Path(path)) as temporary:
+            yield temporary
+    except OSError as error:
+        reason = error.strerror or _first_line(error)
+        raise UserError(f"{path} cannot be written: {reason}; nothing was left there.") from error
+
+
+def save_pth(path: Path, content: dict) -> None:
+    """torch.save. Raises OSError where the disk does not take it."""
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:
+        # torch says that a write failed and not why; a full disk refuses this, too, and says so.
+        with path.open("ab") as stream:
+            stream.write(bytes(1 << 20))
+            stream.flush()
+            os.fsync(stream.fileno())
+        raise OSError(_first_line(error)) from error
+
+
+def save_safetensors(path: Path, state: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
     """A safetensors file, tensor by tensor: its library would hold all of them in memory, twice, and put metadata in random order.
 
-    Wide types first, as the library does, so that every tensor lies aligned; equal content has one SHA-256.
+    Wide types first, as the library does, so that every tensor lies aligned; equal content has one SHA-256. Raises OSError.
     """
+    header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (meta or {}).items()}
     order = sorted(state, key=lambda name: (-state[name].dtype.itemsize, name))
-    entries: dict[str, Any] = {"__metadata__": dict(sorted(meta.items()))}
+    entries: dict[str, Any] = {"__metadata__": dict(sorted({"format": "pt", **header}.items()))}
     end = 0
     for name in order:
         tensor = state[name]
@@ -72,14 +86,6 @@ def _stream(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> None:
         for name in order:
             plain = state[name].detach().cpu().contiguous().flatten()
             stream.write(plain.view(torch.uint8).numpy().data)
-
-
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    try:
-        write_whole(path, save)
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or _first_line(error)
-        raise UserError(f"{path} cannot be written: {reason}; nothing was left there.") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -18,7 +18,7 @@ from mmengine.dist import get_dist_info, is_main_process
 from mimeval.datasets.damaged import damaged_files
 from mimeval.engine import provenance
 from mimeval.engine.collective import by_first
-from mimeval.engine.environment import setup_environment, usable_cores
+from mimeval.engine.environment import setup_environment, spare_modules, usable_cores
 from mimeval.engine.hooks.leave import agreed
 from mimeval.engine.live import LiveLine
 from mimeval.engine.outputs import WorkDir, checkpoint_names, latest_checkpoint, train_seconds
@@ -49,6 +49,7 @@ def transfer(request: Request) -> list[Record]:
     def check() -> dict[tuple, Record]:
         check_out(request.out, request.resume)
         check_checkpoints(job.cfg for job in jobs)  # first, as it takes no walk over a million images
+        spare_modules()
         check_data(job.cfg for job in jobs)
         return {record.key: record for record in results.read(request.out)}
 
@@ -164,6 +165,7 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
     job_folder = _folder(folder)
     by_first(lambda: (folder / IDENTITY).write_text(identity))
     start = time.monotonic()
+    spare_modules()
     module = protocol(job.task)
     # What was trained before the fault may be gone on with.
     with undone_on_fault(job_folder, lambda: None, lambda: not checkpoint_names(folder)):

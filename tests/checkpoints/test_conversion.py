@@ -173,13 +173,31 @@ def test_unusual_encoders_are_compared_too(tmp_path, settings):
 
 
 def test_a_wrong_result_does_not_stay(tmp_path, monkeypatch):
+    source, target = saved(tmp_path / "mae.pth", official()), tmp_path / "x.safetensors"
+    convert(source, target)
+    before = target.read_bytes()
+
     def corrupt(path, state, meta):
         save_file({name: tensor + 1 for name, tensor in state.items()}, path)
 
-    monkeypatch.setattr(sys.modules[convert.__module__], "write_safetensors", corrupt)
-    with pytest.raises(RuntimeError, match="differ from what was written"):
-        convert(saved(tmp_path / "mae.pth", official()), tmp_path / "x.safetensors")
-    assert not (tmp_path / "x.safetensors").exists()
+    monkeypatch.setattr(sys.modules[convert.__module__], "save_safetensors", corrupt)
+    with pytest.raises(RuntimeError, match="x.safetensors: read back, .* differ from what was written"):
+        convert(source, target, force=True)
+    # The file that was to be replaced is the one from before, and nothing else is there.
+    assert target.read_bytes() == before and sorted(path.name for path in tmp_path.iterdir()) == [
+        "mae.pth",
+        target.name,
+    ]
+
+
+def test_ctrl_c_while_it_is_checked_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules[convert.__module__].libraries, "verify", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert(saved(tmp_path / "mae.pth", official()), tmp_path / "x.pth", "timm")
+    assert [path.name for path in tmp_path.iterdir()] == ["mae.pth"]
 
 
 @pytest.mark.parametrize("extension", ["pth", "safetensors"])

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from mimeval.backbones import SwinTransformer
-from mimeval.checkpoints import load_backbone, read_state, rebuild
+from mimeval.checkpoints import read_state, rebuild
 from mimeval.checkpoints.convert import convert
+from mimeval.checkpoints.load import load_recognised
 from mimeval.errors import UserError
 from tests.checkpoints.families import family_file, tensors
 from tests.checkpoints.made_files import timm_swin, timm_vit
@@ -150,16 +151,16 @@ def test_every_output_is_compared(tmp_path, monkeypatch):
         if name[:4] not in ("norm", "head")
     }
     torch.save({"state_dict": state}, tmp_path / "maps.pth")
-    load = load_backbone
+    load = load_recognised
 
-    def wrong(backbone, *arguments, **more):
-        report = load(backbone, *arguments, **more)
-        if isinstance(backbone, SwinTransformer) and str(arguments[0]).endswith("x.pth"):
+    def wrong(backbone, checkpoint, found):
+        report = load(backbone, checkpoint, found)
+        if isinstance(backbone, SwinTransformer) and checkpoint.path.name != "maps.pth":
             backbone.layers[3].blocks[0].mlp.fc2.bias.data.add_(1)
         return report
 
     assert convert(tmp_path / "maps.pth", tmp_path / "y.pth").feature_difference == 0
-    monkeypatch.setattr(importlib.import_module("mimeval.checkpoints.convert"), "load_backbone", wrong)
+    monkeypatch.setattr(importlib.import_module("mimeval.checkpoints.convert"), "load_recognised", wrong)
     with pytest.raises(RuntimeError, match="features differ"):
         convert(tmp_path / "maps.pth", tmp_path / "x.pth")
 
