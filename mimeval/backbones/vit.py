@@ -21,6 +21,7 @@ from mimeval.registry import MODELS, SCOPE
 
 from .attention import (
     BiasAttention,
+    BiasedAttention,
     QueryValueBias,
     RelativePositionBias,
     SpatialBlock,
@@ -130,6 +131,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
             act_layer=nn.SiLU if mlp == "swiglu" else None,
             mlp_layer=MLPS[mlp],  # type: ignore[arg-type]
             block_fn=spatial_block if is_spatial else timm_vit.Block,  # type: ignore[arg-type]
+            attn_layer=BiasedAttention if rel_pos == "shared_bias" else timm_vit.Attention,
             weight_init="skip",
         )
         self.patch_size, self.grid, self.num_patches = patch_size, grid, grid[0] * grid[1]
@@ -276,7 +278,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
             if self.rel_pos_bias is not None:
                 context["biases"] = self.rel_pos_bias(grid)
         elif self.rel_pos_bias is not None:
-            context["attn_mask"] = self.rel_pos_bias(grid).to(x.dtype)
+            context["attn_mask"] = self.rel_pos_bias(grid)
         elif key_valid is not None:
             context["attn_mask"] = F.pad(key_valid, (self.num_prefix_tokens, 0), value=True)[:, None, None]
 

@@ -4,7 +4,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from mimeval.backbones import VisionTransformer
-from mimeval.backbones.attention import BiasAttention, QueryValueBias, WindowAttention, merge, partition
+from mimeval.backbones.attention import (
+    BiasAttention,
+    BiasedAttention,
+    QueryValueBias,
+    WindowAttention,
+    merge,
+    partition,
+)
 
 
 def spread(module, scale=0.3):
@@ -143,3 +150,32 @@ def test_without_a_k_bias_the_output_is_the_same_and_only_its_gradient_is_gone()
     assert plain.bias.grad[8:16].abs().max() < 1e-5 * plain.bias.grad.abs().max()
     for part in (slice(0, 8), slice(16, 24)):
         torch.testing.assert_close(plain.bias.grad[part], without.bias.grad[part])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_written_out_form_is_the_fused_one(dtype, monkeypatch):
+    torch.manual_seed(0)
+    module = BiasedAttention(32, num_heads=4, qkv_bias=True).to(dtype)
+    x, weight = torch.randn(2, 9, 32, dtype=dtype), torch.randn(2, 9, 32, dtype=dtype)
+    fused = F.scaled_dot_product_attention
+    calls = []
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *args, **more: calls.append(1) or fused(*args, **more)
+    )
+
+    def run(fused_attn):
+        bias = torch.nn.Parameter(0.3 * torch.ones(1, 4, 9, 9, dtype=dtype).tril())
+        module.fused_attn, given = fused_attn, x.clone().requires_grad_()
+        out = module(given, attn_mask=bias)
+        (out * weight).sum().backward()
+        return out, given.grad, bias.grad
+
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for a, b in zip(run(True), run(False), strict=True):
+        torch.testing.assert_close(a, b, atol=tolerance * float(b.abs().max()), rtol=0)
+    # torch's own way is taken where it is the quicker one.
+    assert len(calls) == (dtype == torch.float32)
+    with torch.inference_mode():
+        module.fused_attn = True
+        module(x, attn_mask=torch.zeros(1, 1, 9, 9, dtype=dtype))
+    assert len(calls) == 1 + (dtype == torch.float32)
