@@ -129,8 +129,21 @@ def _handle(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt if signum == signal.SIGINT else Stopped(signum)
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Inside, SIGTERM waits, and processes are started that begin with it blocked in all of their threads."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def stay_with_parent(worker_id: int = 0) -> None:
-    """What a data worker does about signals: only its parent ends it, for without it the parent could not finish its step."""
+    """What a data worker does about signals: only its parent ends it, for without it the parent could not finish its step.
+
+    Threads that it has already are held to it by `held_back`, around its start.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         # Blocked, so that it waits for the thread below, which sees who sent it; a handler would not.

@@ -9,7 +9,6 @@ import sys
 import time
 
 import pytest
-from torch.utils.data import DataLoader
 
 from mimeval import signals
 from mimeval.signals import Stopped
@@ -95,33 +94,3 @@ def test_a_worker_of_a_pool_notes_a_signal_between_jobs_and_begins_no_other():
         "except signals.Stopped as stop:\n    print(stop.name)"
     )
     assert done.stdout.split() == ["first", "SIGTERM"]
-
-
-class Slow:
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, index):
-        time.sleep(0.02)
-        return index
-
-
-def test_a_data_worker_is_ended_by_its_parent_only():
-    loader = DataLoader(Slow(), batch_size=2, num_workers=2, worker_init_fn=signals.stay_with_parent)
-    batches = iter(loader)
-    seen = next(batches).tolist() + next(batches).tolist()  # one of each worker: both have begun
-    workers = [worker.pid for worker in batches._workers]
-    for pid in workers:
-        # From another process, as a launcher sends them to all processes of a job.
-        for name in ("TERM", "INT"):
-            subprocess.run(["kill", f"-{name}", str(pid)], check=True)
-    for batch in batches:
-        seen += batch.tolist()
-    assert seen == list(range(40))
-    batches = iter(loader)
-    next(batches), next(batches)
-    batches._workers[0].terminate()  # as Python does when the parent ends
-    batches._workers[0].join(5)
-    assert not batches._workers[0].is_alive()
-    with pytest.raises(RuntimeError, match="exited unexpectedly|killed by signal"):
-        list(batches)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -31,9 +30,10 @@ from mimeval.engine.parallel import ParallelRunner
 from mimeval.engine.position import go_to, position
 from mimeval.engine.randomness import seed_step
 from mimeval.engine.sharding import load_whole
+from mimeval.engine.workers import guard_workers
 from mimeval.errors import UserError
 from mimeval.registry import LOOPS, OPTIMIZERS
-from mimeval.signals import handled, stay_with_parent
+from mimeval.signals import handled
 
 
 class StrictRunner(ParallelRunner):
@@ -89,7 +89,7 @@ class StrictRunner(ParallelRunner):
                 f"train_dataloader: expected at least a batch of {built.batch_size} samples, found "
                 f"{len(built.dataset)} and drop_last=True; lower batch_size"
             )
-        built.worker_init_fn = functools.partial(_begin_worker, built.worker_init_fn)
+        guard_workers(built)
         return built
 
     def build_train_loop(self, loop: Any) -> Any:
@@ -308,12 +308,6 @@ class StrictRunner(ParallelRunner):
         """Test; returns metrics by name. The work dir is left as it was if the user is at fault."""
         with undone_on_fault(self.output, self.visualizer.close, True):
             return super().test()
-
-
-def _begin_worker(begin: Callable[[int], None] | None, worker_id: int) -> None:
-    stay_with_parent()
-    if begin is not None:
-        begin(worker_id)
 
 
 def differing_state(wanted: dict, found: dict) -> str:

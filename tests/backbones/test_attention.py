@@ -172,7 +172,7 @@ def test_the_written_out_form_is_the_fused_one(dtype, monkeypatch):
 
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
     for a, b in zip(run(True), run(False), strict=True):
-        torch.testing.assert_close(a, b, atol=tolerance * float(b.abs().max()), rtol=0)
+        torch.testing.assert_close(a, b, atol=tolerance * b.abs().max().item(), rtol=0)
     # torch's own way is taken where it is the quicker one.
     assert len(calls) == (dtype == torch.float32)
     with torch.inference_mode():

@@ -268,6 +268,7 @@ def test_a_graph_with_other_features_is_not_kept(tmp_path, monkeypatch):
 
 
 def test_attention_written_out_is_the_fused_one():
+    torch.manual_seed(0)
     size = dict(embed_dim=32, depth=2, num_heads=4)
     backbone = VisionTransformer(size, img_size=32, patch_size=8, rel_pos="decomposed", window_size=3, out_type="maps")
     for name, tensor in backbone.named_parameters():
@@ -278,7 +279,7 @@ def test_attention_written_out_is_the_fused_one():
         fused = backbone.eval()(images)
         for block in backbone.blocks:
             block.attn.fused_attn = False
-        assert difference(backbone(images), fused) <= 1e-6
+        assert difference(backbone(images), fused) <= 1e-5  # of outputs up to 3
 
 
 def test_the_verb_offers_every_kind():

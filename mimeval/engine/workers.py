@@ -1,0 +1,30 @@
+"""Data workers that only their parent ends."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from mimeval.signals import held_back, stay_with_parent
+
+
+def guard_workers(loader: DataLoader) -> None:
+    """Let a loader's workers, all of their threads, leave signals to their parent; what it did at their beginning it still does."""
+    loader.worker_init_fn = functools.partial(_begin, loader.worker_init_fn)
+    loader.__class__ = _Loader
+
+
+class _Loader(DataLoader):
+    # torch starts a thread in every worker before it calls worker_init_fn: one that takes SIGTERM, unless it is blocked from the start.
+    def __iter__(self) -> Any:
+        with held_back():
+            return super().__iter__()
+
+
+def _begin(begin: Callable[[int], None] | None, worker_id: int) -> None:
+    stay_with_parent()
+    if begin is not None:
+        begin(worker_id)
