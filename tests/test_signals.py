@@ -1,4 +1,4 @@
-"""Signals that ask a process to leave: at once, later, twice, and not the data workers."""
+"""Signals that ask a process to leave: at once, later, twice. Those of data workers: engine/test_workers.py."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from mmengine.logging import MMLogger
 
 from mimeval.checkpoints.state import install_safe_loader
 from mimeval.engine import mmcv_ops
+from mimeval.engine.memory import keep_freed_memory
 from mimeval.quiet import filter_warnings
 
 
@@ -41,7 +42,6 @@ def _log_instead_of_printing() -> None:
     mmengine.logging.print_log = print_log
 
 
-@functools.cache
 def spare_modules() -> None:
     """Leave what is in memory out of later garbage collections.
 
@@ -52,6 +52,7 @@ def spare_modules() -> None:
     gc.freeze()
 
 
+@functools.cache
 def setup_environment() -> None:
     """Do all of it, once per process."""
     filter_warnings()
@@ -60,6 +61,7 @@ def setup_environment() -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         # Ranks on one machine share its cores; torch alone would start as many threads in each as there are cores.
         torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    keep_freed_memory()
     # Before a runner exists, mmengine logs to a logger of this name, on the terminal and from INFO on.
     MMLogger.get_instance("mmengine", log_level="ERROR")
     mmcv_ops.install()

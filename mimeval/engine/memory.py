@@ -1,7 +1,9 @@
-"""Peak memory of a run: the GPU's allocator on CUDA, else the resident high-water mark of the process."""
+"""Memory of a run: its peak (of the GPU's allocator on CUDA, else the resident high-water mark), and what is freed on the CPU."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
@@ -9,6 +11,23 @@ from pathlib import Path
 import torch
 
 _PROC = Path("/proc/self")
+# Parameters of mallopt(3). Blocks up to BLOCK bytes come from the heap, of which nothing is given back (-1).
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+BLOCK, NEVER = 1 << 30, -1
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep large blocks that are freed, where a training runs on the CPU; returns whether it does.
+
+    It gives blocks of 32 MB and more back to the system at once, and every step would have to ask for its activations again, page by page: a
+    tenth to a fifth of a step's time (docs/results.md). Whoever has set malloc's variables is left alone.
+    """
+    if torch.cuda.is_available() or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's alone
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, BLOCK) and mallopt(M_TRIM_THRESHOLD, NEVER))
 
 
 def reset_peak() -> bool:
