@@ -131,7 +131,7 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Inside, SIGTERM waits, and processes are started that begin with it blocked in all of their threads."""
+    """Inside, SIGTERM waits, and processes that are started begin with it blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
@@ -142,7 +142,7 @@ def held_back() -> Iterator[None]:
 def stay_with_parent(worker_id: int = 0) -> None:
     """What a data worker does about signals: only its parent ends it, for without it the parent could not finish its step.
 
-    Threads that it has already are held to it by `held_back`, around its start.
+    One that comes before this is called waits, where the worker was started in `held_back`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS

@@ -12,13 +12,13 @@ from mimeval.signals import held_back, stay_with_parent
 
 
 def guard_workers(loader: DataLoader) -> None:
-    """Let a loader's workers, all of their threads, leave signals to their parent; what it did at their beginning it still does."""
+    """Let a loader's workers leave signals to their parent from their start on; what it did at their beginning it still does."""
     loader.worker_init_fn = functools.partial(_begin, loader.worker_init_fn)
     loader.__class__ = _Loader
 
 
 class _Loader(DataLoader):
-    # torch starts a thread in every worker before it calls worker_init_fn: one that takes SIGTERM, unless it is blocked from the start.
+    # Until worker_init_fn is called, torch's own handler ends a worker at a SIGTERM that is not its parent's, and the run with it.
     def __iter__(self) -> Any:
         with held_back():
             return super().__iter__()
