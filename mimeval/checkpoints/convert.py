@@ -26,10 +26,10 @@ from .formats.base import BUFFER, Family
 from .formats.own import ARGUMENTS
 from .formats.stored import backbone_config
 from .load import check_finite, load_recognised, missing_tensors
-from .reading import Reader, finish, read_content
+from .reading import Reader
 from .rebuild import parameters_later
 from .resize import at_size
-from .state import Checkpoint, read_state, sha256, state_of
+from .state import Checkpoint, describe_state, read_state, sha256
 from .targets import Layout, laid_out
 from .writing import new_checkpoint, save_pth, save_safetensors
 
@@ -207,8 +207,7 @@ def _provenance(
 
 
 def _compare_tensors(state: State, file: Path, target: Path) -> None:
-    content = read_content(file)
-    written, _ = unwrap(state_of(content, finish(content.tree, lambda stored: stored)).state)
+    written, _ = unwrap(describe_state(file).state)
     differing = [name for name in state.keys() | written.keys() if not _equal(state.get(name), written.get(name))]
     if differing:
         raise RuntimeError(

@@ -41,6 +41,7 @@ from .writing import sha256, write_pth, write_safetensors
 __all__ = [
     "Checkpoint",
     "check_whole",
+    "describe_state",
     "install_safe_loader",
     "read_file",
     "read_state",
@@ -112,7 +113,7 @@ def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoin
     if content.unlisted and trust_pickle:
         return state_of(content, _read_trusted(content, "cpu"))
     refuse_unlisted(content)
-    checkpoint = state_of(content, _finish(content, lambda stored: stored))
+    checkpoint = _described(content)
     reader = Reader(copy=False)
     states: dict[str, Any] = checkpoint.states
     for name, state in states.items():
@@ -121,6 +122,17 @@ def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoin
                 check_sum(stored.extent)
         states[name] = {key: _tensor(value, reader) for key, value in state.items()}
     return checkpoint
+
+
+def describe_state(path: str | os.PathLike) -> Checkpoint:
+    """As read_state of a file without code, with each tensor described (`Stored`) and none read."""
+    content = read_content(path)
+    refuse_unlisted(content)
+    return _described(content)
+
+
+def _described(content: Content) -> Checkpoint:
+    return state_of(content, _finish(content, lambda stored: stored))
 
 
 def state_of(content: Content, tree: Any) -> Checkpoint:
