@@ -19,11 +19,12 @@ from mimeval.errors import UserError
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 KEYS = {"family", "architecture", "address", "page", "source", "sha256", "md5", "file", "figures", "note"}
 FIGURE = {"task", "value", "unit", "source"}
+DIGITS = {"sha256": 64, "md5": 32}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A public checkpoint. sha256 in full, md5 as many digits as its source states; None where it states none."""
+    """A public checkpoint. sha256 and md5: as many of the first digits as its source states, or all; None where it states none."""
 
     name: str
     family: str
@@ -41,6 +42,15 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def checksums(self) -> dict[str, str]:
+        """The stated digits by their kind."""
+        return {kind: digits for kind in DIGITS if (digits := getattr(self, kind))}
+
+
+def shown(kind: str, digits: str) -> str:
+    """A checksum for people: `md5 8cad7c...` if only its first digits are known."""
+    return f"{kind} {digits}{'' if len(digits) == DIGITS[kind] else '...'}"
 
 
 def zoo_file() -> Path:
@@ -82,10 +92,9 @@ def _entry(file: Path, name: str, facts: Any) -> Entry:
         raise wrong("expected an address or a page, found both or none")
     if not re.match(r"https?://[^\s]+$", address or page or ""):
         raise wrong(f"expected an http or https address, found {str(address or page)[:120]!r}")
-    if facts.get("sha256") and not re.fullmatch(r"[0-9a-f]{64}", facts["sha256"]):
-        raise wrong("expected 64 hexadecimal digits for sha256")
-    if facts.get("md5") and not re.fullmatch(r"[0-9a-f]{6,32}", facts["md5"]):
-        raise wrong("expected the first 6 to 32 hexadecimal digits for md5")
+    for kind, least in (("sha256", 8), ("md5", 6)):
+        if facts.get(kind) and not re.fullmatch(rf"[0-9a-f]{{{least},{DIGITS[kind]}}}", facts[kind]):
+            raise wrong(f"expected the first {least} to {DIGITS[kind]} hexadecimal digits for {kind}, in lower case")
     target = facts.get("file") or unquote(urlsplit(address).path.rpartition("/")[2] if address else f"{name}.pth")
     if not PLAIN.fullmatch(target):
         raise wrong(f"expected a plain name for its file, found {target[:80]!r}")
@@ -117,13 +126,15 @@ def check_sums(entry: Entry, file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
     found = {kind: digest.hexdigest() for kind, digest in digests.items()}
-    for kind, stated in (("sha256", entry.sha256), ("md5", entry.md5)):
-        if stated is not None and not found[kind].startswith(stated):
+    stated = entry.checksums()
+    for kind, digits in stated.items():
+        if not found[kind].startswith(digits):
             raise UserError(
-                f"{file} is not {entry.name}: expected {kind} {stated}, found {found[kind]}; delete it and download it again."
+                f"{file} is not {entry.name}: expected {shown(kind, digits)}, found {found[kind]}; delete it and download it again."
             )
-    if entry.sha256:
+    if entry.sha256 == found["sha256"]:
         return f"its sha256 is the one that {entry.source} states"
-    if entry.md5:
-        return f"its md5 begins with {entry.md5}, as {entry.source} states; sha256 {found['sha256']}"
-    return f"no checksum is published for it; sha256 {found['sha256']}"
+    if not stated:
+        return f"no checksum is published for it; sha256 {found['sha256']}"
+    begins = " and ".join(f"its {kind} begins with {digits}" for kind, digits in stated.items())
+    return f"{begins}, as {entry.source} states; sha256 {found['sha256']}"

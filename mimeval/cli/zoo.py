@@ -95,13 +95,12 @@ def _show(args: argparse.Namespace, zoo: dict[str, Entry]) -> int:
     if args.json:
         print(json.dumps(entry.as_dict()))
         return 0
+    from mimeval.checkpoints.zoo import shown
+
     rows = [
         ("family", f"{entry.family}, {entry.architecture}"),
         ("address", entry.address or f"{entry.page} (a page: download it by hand)"),
-        (
-            "checksum",
-            f"sha256 {entry.sha256}" if entry.sha256 else f"md5 {entry.md5}..." if entry.md5 else "none is published",
-        ),
+        ("checksum", ", ".join(shown(*stated) for stated in entry.checksums().items()) or "none is published"),
         ("source", entry.source),
         *(("published", f"{f['value']} {f['unit']}, {f['task']} ({f['source']})") for f in entry.figures),
         *([("note", entry.note)] if entry.note else []),

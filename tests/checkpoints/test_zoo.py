@@ -16,13 +16,14 @@ def test_the_shipped_list_is_in_order():
     families = {family.name for family in FAMILIES}
     for entry in zoo.values():
         assert entry.family in families, entry.name
-        assert re.match(r"[\w-]+/[\w-]+, \S+\.md$", entry.source), entry.name
+        assert re.match(r"[\w-]+/[\w-]+, \S+\.(md|py|yml)$", entry.source), entry.name
         assert entry.address or entry.page
         for figure in entry.figures:
             assert figure["source"] and 0 < figure["value"] < 100
-    assert len({entry.address or entry.page for entry in zoo.values()}) == len(zoo)
-    # No source states one: a checksum here would be somebody's own.
-    assert not any(entry.sha256 for entry in zoo.values())
+        # The digits of a sha256 are those in the file's name: others would be somebody's own.
+        assert entry.sha256 is None or re.search(rf"-{entry.sha256}\.pth$", entry.address), entry.name
+    addresses = [entry.address for entry in zoo.values() if entry.address]
+    assert len(set(addresses)) == len(addresses) and len({entry.file for entry in zoo.values()}) == len(zoo)
 
 
 def test_its_configs_expect_files_that_it_has():
@@ -53,7 +54,9 @@ LISTS = {
     "an odd key": ("a: {family: mae, source: s, address: 'https://x/y.pth', run: 1}\n", "found run"),
     "both": ("a: {family: mae, source: s, address: 'https://x/y.pth', page: 'https://x/'}\n", "found both or none"),
     "neither": ("a: {family: mae, source: s}\n", "found both or none"),
-    "a short sha256": ("a: {family: mae, source: s, address: 'https://x/y.pth', sha256: abc}\n", "64 hexadecimal digits"),
+    "a short sha256": ("a: {family: mae, source: s, address: 'https://x/y.pth', sha256: abcdef0}\n", "the first 8 to 64 hexadecimal"),
+    "a sha256 in capitals": ("a: {family: mae, source: s, address: 'https://x/y.pth', sha256: ABCDEF01}\n", "in lower case"),
+    "a short md5": ("a: {family: mae, source: s, address: 'https://x/y.pth', md5: abcde}\n", "the first 6 to 32 hexadecimal"),
     "a number for md5": ("a: {family: mae, source: s, address: 'https://x/y.pth', md5: 123456}\n", "quote it"),
     "figures": ("a: {family: mae, source: s, address: 'https://x/y.pth', figures: [1]}\n", "figures with task"),
 }  # fmt: skip
@@ -85,10 +88,24 @@ def test_checksums_are_held_against_the_file(tmp_path):
         return read_zoo(tmp_path / "zoo.yaml")["a"]
 
     assert check_sums(entry(sha256=sha), tmp_path / "x.pth") == "its sha256 is the one that a/b, README.md states"
-    assert f"its md5 begins with {md5[:6]}" in check_sums(entry(md5=md5[:6]), tmp_path / "x.pth")
+    for digits in (8, 63):
+        said = f"its sha256 begins with {sha[:digits]}, as a/b, README.md states; sha256 {sha}"
+        assert check_sums(entry(sha256=sha[:digits]), tmp_path / "x.pth") == said
+    said = f"its md5 begins with {md5[:6]}, as a/b, README.md states; sha256 {sha}"
+    assert check_sums(entry(md5=md5[:6]), tmp_path / "x.pth") == said
+    both = f"its sha256 begins with {sha[:8]} and its md5 begins with {md5[:6]}, as "
+    assert check_sums(entry(sha256=sha[:8], md5=md5[:6]), tmp_path / "x.pth").startswith(both)
     assert check_sums(entry(), tmp_path / "x.pth") == f"no checksum is published for it; sha256 {sha}"
-    for wrong in (dict(sha256="0" * 64), dict(md5="000000")):
-        with pytest.raises(UserError, match="is not a: expected"):
-            check_sums(entry(**wrong), tmp_path / "x.pth")
+    wrong = (
+        ("sha256", "0" * 64, ","),
+        ("sha256", "0" * 8, "...,"),
+        ("sha256", sha[:7] + "0", "...,"),
+        ("md5", "000000", "...,"),
+    )
+    for kind, digits, end in wrong:
+        with pytest.raises(UserError) as error:
+            check_sums(entry(**{kind: digits}), tmp_path / "x.pth")
+        found = {"sha256": sha, "md5": md5}[kind]
+        assert f"x.pth is not a: expected {kind} {digits}{end} found {found};" in str(error.value)
     with pytest.raises(UserError, match="cannot be read"):
         check_sums(entry(), tmp_path / "gone.pth")

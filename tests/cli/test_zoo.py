@@ -46,6 +46,8 @@ def test_list_and_show(capsys):
     shown = capsys.readouterr().out
     assert "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_large.pth" in shown and "md5 b8b06e" in shown
     assert "85.9 % top-1, ImageNet-1K fine-tuning (MAE README" in shown
+    for name, says in (("deit_small_patch16_224", "sha256 cd65a155..."), ("dino_vits16", "none is published")):
+        assert main(["zoo", "show", name]) == 0 and f"  checksum  {says}\n" in capsys.readouterr().out
     assert main(["zoo", "show", "mae_pretrain_vit_large", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["figures"][0]["value"] == 85.9
 
@@ -87,12 +89,21 @@ def test_get_verify_and_inspect(tmp_path, data, capsys):
     assert main(["inspect", file]) == 0
 
 
-def test_a_wrong_file_does_not_stay(tmp_path, data, capsys):
+def test_the_first_digits_are_enough(tmp_path, data, capsys):
     with serving(data) as server:
-        zoo = listed(tmp_path, server, sha256="0" * 64)
+        zoo = listed(tmp_path, server, sha256=digest(data)[:8])
+        assert main(["zoo", "get", "tiny", "--zoo", zoo, "--out", str(tmp_path / "out")]) == 0
+    said = f"its sha256 begins with {digest(data)[:8]}, as a/b, README.md states; sha256 {digest(data)}"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stated, shown", [("0" * 64, "0" * 64), ("0" * 8, "0" * 8 + "...")])
+def test_a_wrong_file_does_not_stay(tmp_path, data, capsys, stated, shown):
+    with serving(data) as server:
+        zoo = listed(tmp_path, server, sha256=stated)
         assert main(["zoo", "get", "tiny", "--zoo", zoo, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"expected sha256 {'0' * 64}, found {digest(data)}" in said and "/tiny.pth gave is not tiny" in said
+    assert f"expected sha256 {shown}, found {digest(data)}" in said and "/tiny.pth gave is not tiny" in said
     assert list((tmp_path / "out").iterdir()) == []
 
 
