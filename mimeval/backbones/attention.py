@@ -101,13 +101,16 @@ class BiasedAttention(Attention):
         """[B, heads, n, d] -> [B, n, D], projected."""
         return self.proj(x.transpose(1, 2).flatten(2))
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """softmax(q k^T / sqrt(d) + bias) v: [B, heads, n, d] and a bias that broadcasts to [B, heads, n, n] -> [B, heads, n, d]."""
-        bias = bias.to(q.dtype)
-        slow = bias.requires_grad and bias.device.type == "cpu" and bias.dtype != torch.float32
+        slow = False
+        if bias is not None:
+            bias = bias.to(q.dtype)
+            slow = bias.requires_grad and bias.device.type == "cpu" and bias.dtype != torch.float32
         if self.fused_attn and not slow:  # fused_attn is False for exporters that have no attention of their own
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return ((q * self.scale) @ k.transpose(-2, -1) + bias).softmax(dim=-1).to(v.dtype) @ v
+        logits = (q * self.scale) @ k.transpose(-2, -1)
+        return (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
 
 
 class BiasAttention(BiasedAttention):

@@ -29,12 +29,13 @@ from .attention import (
     WindowRelativeBias,
 )
 from .positions import POSITION_WAYS, TABLE_WAYS, Grid, resample_positions, sincos_position_embedding
+from .rotary import RotaryAttention, Rotation
 from .settings import check_choice, resolve_blocks, token_grid
 from .vit_settings import OUT_TYPES, POSITIONS, RELATIVE_POSITIONS, check_together, resolve_size
 from .watch import BlockWatch
 from .weight_init import WEIGHT_INITS, start_weights
 
-MLPS = {"gelu": Mlp, "swiglu": SwiGLUPacked}
+MLPS = {"gelu": Mlp, "swiglu": SwiGLUPacked, "swiglu_norm": SwiGLUPacked}
 
 
 @MODELS.register_module()
@@ -49,13 +50,14 @@ class VisionTransformer(timm_vit.VisionTransformer):
         are neither run nor trained. tap_norm: one LayerNorm for each tap, `tap_norms.<k>`.
     pos_embed: 'sincos' (fixed unless pos_trainable), 'learned' or 'none'.
     rel_pos: 'decomposed' (ViTDet), 'window_bias' (Li et al. 2021, one table for windows and one for global blocks), both
-        for images of rel_pos_size pixels, img_size if None; 'bias' or 'shared_bias' (BEiT). window_size: tokens; every
-        block but global_blocks attends within windows. Windows and these two kinds have no class token, as ViTDet.
+        for images of rel_pos_size pixels, img_size if None; 'bias' or 'shared_bias' (BEiT); 'rotary' (EVA-02, rotary.py), trained
+        on images of rel_pos_size. window_size: tokens; every block but global_blocks attends within windows. Windows and
+        the first two kinds have no class token, as ViTDet.
     init_values: the start of layer scale, None for none. frozen: always in eval mode and without gradients.
     k_bias: False for a bias of q and v only, as BEiT and SimMIM (attention.QueryValueBias).
     class_token: False for none (I-JEPA). registers: tokens behind it that no output shows (DINOv2); they and windows do not
-        go together. mlp: 'gelu', or 'swiglu', whose mlp_ratio counts gate and value together (DINOv2). norm_eps: of every
-        LayerNorm. pos_resample, table_resample: how positions get to another grid, see positions.py.
+        go together. mlp: 'gelu', or 'swiglu', whose mlp_ratio counts gate and value together (DINOv2), 'swiglu_norm' with a
+        norm before its last layer (EVA-02). norm_eps: of every LayerNorm. pos_resample, table_resample: how positions get to another grid, see positions.py.
     weight_init: how weights start, 'xavier' (MAE), 'beit' or 'maskfeat', see weight_init.py.
     Raises UserError for an unknown size or choice and for settings that do not go together.
     """
@@ -107,13 +109,15 @@ class VisionTransformer(timm_vit.VisionTransformer):
         def attention(dim: int, depth: int) -> nn.Module:
             if rel_pos == "bias":
                 return BiasAttention(dim, num_heads, grid)
+            if rel_pos == "rotary":
+                return RotaryAttention(dim, num_heads, qkv_bias=True)
             window = 0 if depth in global_blocks else window_size
             return WindowAttention(dim, num_heads, window, table_grid if rel_pos == "decomposed" else None)
 
         def spatial_block(dim: int, depth: int, **kwargs) -> nn.Module:
             return SpatialBlock(attention(dim, depth), dim=dim, depth=depth, **kwargs)
 
-        is_spatial = is_windowed or rel_pos == "bias"
+        is_spatial = is_windowed or rel_pos in ("bias", "rotary")
         norm_layer = partial(LayerNorm, eps=norm_eps)
         super().__init__(
             **size,
@@ -128,8 +132,9 @@ class VisionTransformer(timm_vit.VisionTransformer):
             init_values=init_values,
             drop_path_rate=drop_path_rate,
             norm_layer=norm_layer,  # type: ignore[arg-type]
-            act_layer=nn.SiLU if mlp == "swiglu" else None,
+            act_layer=None if mlp == "gelu" else nn.SiLU,
             mlp_layer=MLPS[mlp],  # type: ignore[arg-type]
+            scale_mlp_norm=mlp == "swiglu_norm",
             block_fn=spatial_block if is_spatial else timm_vit.Block,  # type: ignore[arg-type]
             attn_layer=BiasedAttention if rel_pos == "shared_bias" else timm_vit.Attention,
             weight_init="skip",
@@ -146,6 +151,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
             self.rel_pos_bias = RelativePositionBias(grid, num_heads)
         elif rel_pos == "window_bias":
             self.rel_pos_bias = WindowRelativeBias((window_size, window_size), table_grid, num_heads)
+        self.rotation = Rotation(table_grid, self.embed_dim // num_heads) if rel_pos == "rotary" else None
         self.tap_norms = nn.ModuleList(norm_layer(self.embed_dim) for _ in self.taps or ()) if tap_norm else None
         self.pos_kind, self.weight_init = pos_embed, weight_init
         self.set_resampling(pos_resample, table_resample)
@@ -277,6 +283,8 @@ class VisionTransformer(timm_vit.VisionTransformer):
             context["grid"] = grid
             if self.rel_pos_bias is not None:
                 context["biases"] = self.rel_pos_bias(grid)
+            if self.rotation is not None:
+                context["rotation"] = self.rotation(grid)
         elif self.rel_pos_bias is not None:
             context["attn_mask"] = self.rel_pos_bias(grid)
         elif key_valid is not None:

@@ -18,7 +18,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 OUT_TYPES = ("tokens", "cls", "mean", "maps")
 POSITIONS = ("sincos", "learned", "none")
-RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias")
+RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias", "rotary")
 
 
 def check_together(
@@ -32,7 +32,7 @@ def check_together(
 ) -> None:
     """Of VisionTransformer's settings, class_token as it will be: windows leave it out."""
     is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
-    if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias")):
+    if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias", "rotary")):
         raise UserError(
             f"windows and decomposed relative positions have no class token: expected out_type 'maps' or 'mean' "
             f"and rel_pos 'none', 'decomposed' or 'window_bias', found '{out_type}' and '{rel_pos}'; change these."

@@ -54,6 +54,8 @@ def _vit(a: ViT, width: int, grid: tuple[int, int], ratio: float) -> Shapes:
     if a.positions:
         shapes["pos_embed"] = (1, grid[0] * grid[1] + 1, width)  # the first is the class token's, if there is one
     shapes |= _linear("patch_embed.proj", (width, 3, a.patch_size or 0, a.patch_size or 0))
+    if a.rel_pos == "rotary":
+        shapes["rotation.grid"] = (2,)
     offsets = (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
     side, whole = 2 * a.window_size - 1, a.rel_pos_grid or grid
     if a.rel_pos == "shared_bias":
@@ -96,13 +98,15 @@ def _swin(a: Swin, width: int, ratio: float) -> Shapes:
 
 
 def _block(name: str, width: int, hidden: int, mlp: str) -> Shapes:
+    inner = hidden if mlp == "gelu" else hidden // 2
     return {
         **_linear(f"{name}.norm1", (width,)),
         **_linear(f"{name}.attn.qkv", (3 * width, width)),
         **_linear(f"{name}.attn.proj", (width, width)),
         **_linear(f"{name}.norm2", (width,)),
         **_linear(f"{name}.mlp.fc1", (hidden, width)),
-        **_linear(f"{name}.mlp.fc2", (width, hidden // 2 if mlp == "swiglu" else hidden)),
+        **(_linear(f"{name}.mlp.norm", (inner,)) if mlp == "swiglu_norm" else {}),
+        **_linear(f"{name}.mlp.fc2", (width, inner)),
     }
 
 

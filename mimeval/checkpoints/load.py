@@ -237,6 +237,15 @@ def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone:
             f"{path}: the checkpoint is {theirs}, the config's backbone is {ours}; "
             "set the config's arch and patch_size."
         )
+    if isinstance(theirs, ViT) and isinstance(ours, ViT):
+        # What the file's tensors would say only by their names.
+        other = [f"mlp='{theirs.mlp}'"] if theirs.mlp != ours.mlp else []
+        if "rotary" in (theirs.rel_pos, ours.rel_pos) and theirs.rel_pos != ours.rel_pos:
+            other.append(f"rel_pos='{theirs.rel_pos}'")
+        if other:
+            raise UserError(
+                f"{path}: the checkpoint is {theirs}, the config's backbone is {ours}; set the config's {' and '.join(other)}."
+            )
     heads = getattr(getattr(_first_block(backbone), "attn", None), "num_heads", None)
     if isinstance(theirs, ViT) and theirs.heads_are_stored and heads not in (None, theirs.num_heads):
         raise UserError(

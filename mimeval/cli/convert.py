@@ -10,7 +10,7 @@ NAME = "convert"
 HELP = "convert a checkpoint between formats, check the result and say what changed"
 # Families that can be written; named here because a verb is described without importing torch.
 FORMATS = (
-    ("mimeval", "mae", "simmim", "beit", "data2vec", "cae", "timm_vit", "timm_swin")
+    ("mimeval", "mae", "simmim", "beit", "data2vec", "cae", "timm_vit", "timm_swin", "timm_eva02")
     + ("hf_vit", "hf_vitmae", "hf_dinov2", "hf_swin", "mmpretrain_vit", "mmpretrain_beit", "mmpretrain_swin")
     + ("mmseg_vit", "mmseg_mae", "mmseg_beit", "mmseg_swin", "vitdet", "vitdet_mmdet")
 )

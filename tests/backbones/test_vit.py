@@ -306,7 +306,7 @@ def test_sizes(arch, patch_size, millions):
         (dict(arch=dict(embed_dim=30, depth=2, num_heads=5)), "multiple of 4 for 2-D sin-cos positions, found 30"),
         (dict(img_size=30), "img_size must be a multiple of patch_size 8, found 30"),
         (dict(out_type="featmap"), "out_type must be one of tokens, cls, mean, maps, found 'featmap'"),
-        (dict(rel_pos="rope"), "rel_pos must be one of none, decomposed, window_bias, bias, shared_bias, found 'rope'"),
+        (dict(rel_pos="rope"), "rel_pos must be one of none, decomposed, .*, shared_bias, rotary, found 'rope'"),
         (dict(pos_embed="rope"), "pos_embed must be one of"),
         (dict(out_type="maps", taps=(0, 4)), r"taps must be different blocks of 0 to 3, found \[0, 4\]"),
         (dict(out_type="maps", taps=(3, -1)), "taps must be different blocks"),

@@ -33,9 +33,9 @@ FILES: dict[str, tuple[str, int | None, str | None]] = {
     "family_beit2": ("beit2", None, "beit"),
     "family_data2vec_vision": ("data2vec", None, "data2vec"),
     "family_cae": ("cae", 4, "cae"),
+    "family_eva02": ("eva02", None, None),
+    "family_eva02_preln": ("eva02", None, None),
 }
-# Known, and refused: golden file: family.
-REFUSED = {"family_eva02": "eva02", "family_eva02_preln": "eva02"}
 # Where golden files hold the inner state dict only: the key that the family's files keep it under.
 MODEL = ("beit", "beit_finetune", "beit2", "data2vec_vision", "cae", "eva02", "eva02_preln")
 CONTAINER = {name: "model" for name in ("mae", "simmim", "localmim", "clustermim")}

@@ -103,6 +103,31 @@ def timm_patches_only(folder: Path) -> LibraryFile:
     )
 
 
+def timm_eva02(folder: Path, apart: bool = False, pooled: bool = False) -> LibraryFile:
+    """As tiny and small (q, k and v joined), or apart as base and large."""
+    from timm.models.eva import Eva
+
+    sizes = dict(img_size=32, patch_size=8, embed_dim=32, depth=3, num_heads=4, mlp_ratio=8 / 3, num_classes=7)
+    kinds = dict(qkv_fused=not apart, swiglu_mlp=True, scale_mlp=apart, use_rot_pos_emb=True, ref_feat_shape=(4, 4))
+    model = shaken(
+        Eva(dynamic_img_size=True, global_pool="avg" if pooled else "token", use_fc_norm=pooled, **sizes, **kinds)
+    )
+
+    def features(images: Tensor) -> Tensor:
+        tokens = model.forward_features(images)
+        return model.forward_head(tokens, pre_logits=True) if pooled else tokens
+
+    return LibraryFile(saved(folder, model.state_dict(), ""), features, dict(num_heads=4))
+
+
+def timm_eva02_apart(folder: Path) -> LibraryFile:
+    return timm_eva02(folder, apart=True)
+
+
+def timm_eva02_pooled(folder: Path) -> LibraryFile:
+    return timm_eva02(folder, apart=True, pooled=True)
+
+
 SWIN = dict(embed_dim=8, depths=(2, 2, 1, 1), num_heads=(1, 2, 2, 4), window_size=2)
 
 
@@ -382,6 +407,9 @@ MAKERS: dict[Callable[[Path], LibraryFile], str] = {
     timm_swiglu: "timm_vit",
     timm_patches_only: "timm_vit",
     timm_swin: "timm_swin",
+    timm_eva02: "timm_eva02",
+    timm_eva02_apart: "timm_eva02",
+    timm_eva02_pooled: "timm_eva02",
     official_swin: "swin",
     hf_vit: "hf_vit",
     hf_vit_classifier: "hf_vit",

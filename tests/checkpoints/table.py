@@ -21,7 +21,7 @@ from mimeval.checkpoints.formats import FAMILIES, families_of, recognise
 from mimeval.cli.main import main as mimeval
 from mimeval.errors import UserError
 from tests.checkpoints import made_files, test_families, test_libraries, test_official_features
-from tests.checkpoints.families import FILES, REFUSED, family_file, heads, tensors
+from tests.checkpoints.families import FILES, family_file, heads, tensors
 from tests.checkpoints.made_files import MAKERS, difference, numbered
 from tests.documents import put_between
 from tests.golden import golden
@@ -198,8 +198,6 @@ def measured(folder: Path) -> dict[str, Row]:
             note(family, source, WHAT[name], max(errors), back)
     path, error = clustermim(new(folder))
     note("clustermim", REPOSITORIES["clustermim"], WHAT["mae_pretrain"], error)
-    for name in REFUSED:
-        note(REFUSED[name], repository(REFUSED[name], name), "refused by name", 0.0)
     note("mvit", "facebookresearch/SlowFast", "refused by name", 0.0)
     for name, (family, container, settings) in test_libraries.GOLDEN.items():
         path = family_file(name, new(folder), container)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mimeval.checkpoints.containers import choice, unwrap
@@ -20,7 +20,7 @@ from .data2vec import Data2Vec
 from .deit import DeiT
 from .dino import DINO
 from .dinov2 import DINOv2
-from .eva import EVA02
+from .eva import EVA02, TimmEVA02
 from .hf_dinov2 import HFDINOv2
 from .hf_swin import HFSwin
 from .huggingface import HFViT, HFViTMAE
@@ -60,6 +60,7 @@ FAMILIES: tuple[Family, ...] = (
     DeiT(),
     TimmViT(),
     TimmSwin(),
+    TimmEVA02(),
     OfficialSwin(),
     HFViT(),
     HFViTMAE(),
@@ -116,10 +117,11 @@ def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str
             state, notes = unwrap(checkpoint.states.get(container, {}))
             if state and _recognises(family, state, container):
                 _check_switches(checkpoint, family, chosen)
+                family = family.switched(chosen)
                 with blamed(checkpoint.path, family):
-                    own, origin, said = family.read(state, chosen)
+                    own, origin, said = family.read(state)
                     meta = {**checkpoint.meta, **family.beside(checkpoint.path)}
-                    architecture = family.architecture(own, meta)
+                    architecture = replace(family.architecture(own, meta), **family.told(state))
                 notes += said + [f"{name}={value}, as asked" for name, value in chosen.items()]
                 if "container" not in chosen:
                     notes += choice(checkpoint.states, container)

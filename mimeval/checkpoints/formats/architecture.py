@@ -12,9 +12,11 @@ from torch import Tensor
 State = dict[str, Tensor]
 Grid = tuple[int, int]
 
-# Heads are not in the weights of a ViT. By convention each is 64 wide; ViT-H's are 80 (ViT 2010.11929, table 1).
-HEADS_BY_WIDTH = {1280: 16}
+# Heads are not in the weights of a ViT. By convention each is 64 wide; ViT-H has 16 (ViT 2010.11929, table 1), ViT-g and ViT-G, too
+# (2106.04560, table 2; I-JEPA's vit_giant).
+HEADS_BY_WIDTH = {1280: 16, 1408: 16, 1664: 16}
 TABLE = "attn.relative_position_bias_table"
+RELATIVE = {"bias": ["relative biases"], "shared_bias": ["one relative bias"], "rotary": ["rotary positions"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,8 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class ViT(Architecture):
-    """A Vision Transformer. rel_pos: as in VisionTransformer; rel_pos_grid: of the tables of global blocks ('decomposed')."""
+    """A Vision Transformer. rel_pos: as in VisionTransformer; rel_pos_grid: of the tables of global blocks ('decomposed'), or of the
+    places that a rotation counts on ('rotary')."""
 
     depth: int
     num_heads: int | None
@@ -77,8 +80,8 @@ class ViT(Architecture):
     def __str__(self) -> str:
         extra = [f"{self.registers} registers"] if self.registers else []
         extra += ["layer scale"] if self.layer_scale else []
-        extra += ["SwiGLU"] if self.mlp == "swiglu" else []
-        extra += {"bias": ["relative biases"], "shared_bias": ["one relative bias"]}.get(self.rel_pos, [])
+        extra += {"swiglu": ["SwiGLU"], "swiglu_norm": ["normed SwiGLU"]}.get(self.mlp, [])
+        extra += RELATIVE.get(self.rel_pos, [])
         extra += [f"windows of {self.window_size}"] if self.window_size else []
         parts = [f"ViT width {self.embed_dim} depth {self.depth} patch {self.patch_size}", *extra]
         return " with ".join((parts[0], " and ".join(extra))) if extra else parts[0]
@@ -140,12 +143,18 @@ def _vit(encoder: State, heads: int | None, grid: Grid | None) -> ViT:
     if "blocks.0.attn.rel_pos_h" in encoder:
         rel_pos.update(_decomposed(encoder))
         said = None if width is None else width // encoder["blocks.0.attn.rel_pos_h"].shape[1]
+    if (rotation := encoder.get("rotation.grid")) is not None:
+        rel_pos["rel_pos"] = "rotary"
+        if not rotation.is_meta:
+            rel_pos["rel_pos_grid"] = (int(rotation[0]), int(rotation[1]))
+    is_gated = fc1 is not None and fc2 is not None and fc1.shape[0] == 2 * fc2.shape[1]
+    gated = "swiglu_norm" if "blocks.0.mlp.norm.weight" in encoder else "swiglu"
     return ViT(
         embed_dim=width,
         depth=len(numbers(encoder, r"blocks\.(\d+)\.")),
         num_heads=said or conventional_heads(width),
         mlp_ratio=None if fc1 is None else fc1.shape[0] / fc1.shape[1],
-        mlp="swiglu" if fc1 is not None and fc2 is not None and fc1.shape[0] == 2 * fc2.shape[1] else "gelu",
+        mlp=gated if is_gated else "gelu",
         patch_size=None if patch is None else patch.shape[-1],
         grid=grid if table is None else table_grid(table, grid),
         cls_token="cls_token" in encoder,

@@ -106,24 +106,28 @@ class Family:
         theirs = rename(name, tuple((own, theirs) for theirs, own in self.renames))
         return None if theirs is None or matches(theirs, self.foreign) else theirs
 
-    def steps_for(self, switches: Mapping[str, str]) -> tuple[Step, ...]:
-        """The transformations that these switches leave."""
+    def steps_to_write(self, own: State) -> tuple[Step, ...]:
+        """The transformations whose inverse brings an own state to the family's layout."""
         return self.steps
 
-    def read(self, state: State, switches: Mapping[str, str]) -> tuple[State, dict[str, str], list[str]]:
+    def switched(self, switches: Mapping[str, str]) -> Family:
+        """The family with these choices made; its name stays the same."""
+        return self
+
+    def read(self, state: State) -> tuple[State, dict[str, str], list[str]]:
         """The file's state dict under own names and in our layout, the file's name of each tensor that has one, and a sentence for
         each transformation. Tensors without an own name are left out."""
         own, origin = {}, {}
         for theirs, tensor in state.items():
             if name := self.own_name(theirs):
                 own[name], origin[name] = tensor, theirs
-        notes = [note for step in self.steps_for(switches) if (note := step.read(own))]
+        notes = [note for step in self.steps if (note := step.read(own))]
         return own, {name: theirs for name, theirs in origin.items() if name in own}, notes
 
     def write(self, own: State) -> tuple[State, list[str]]:
         """The inverse of `read`: own names to the family's; also the own names that it has no place for."""
         own = dict(own)
-        for step in reversed(self.steps):
+        for step in reversed(self.steps_to_write(own)):
             step.write(own)
         names = {name: self.their_name(name) for name in own}
         state = {theirs: own[name] for name, theirs in names.items() if theirs is not None}
@@ -153,6 +157,10 @@ class Family:
         blocks = {int(found[1]) for name in own if (found := re.match(r"decoders\.0\.blocks\.(\d+)\.", name))}
         decoder_dim = None if embed is None else len(embed)
         return replace(architecture, decoder_dim=decoder_dim, decoder_depth=len(blocks), **facts)
+
+    def told(self, state: State) -> dict[str, Any]:
+        """Fields of the Architecture that only tensors without an own name tell, such as buffers, of the file's state."""
+        return {}
 
     def last_norm(self, own: State, meta: dict[str, Any]) -> str | None:
         """Own name, without `.weight`, of the norm that pre-training applied to the last block's tokens where that is no `norm`."""

@@ -1,7 +1,5 @@
 """Checkpoints of facebookresearch/deit: a classifier of ImageNet, plain or distilled."""
 
-from collections.abc import Mapping
-
 from mimeval.errors import UserError
 
 from .architecture import State
@@ -40,9 +38,9 @@ class DeiT(Family):
         """As in Family."""
         return super().recognises(state, container) and owner(state, container) == self.name
 
-    def read(self, state: State, switches: Mapping[str, str]) -> tuple[State, dict[str, str], list[str]]:
+    def read(self, state: State) -> tuple[State, dict[str, str], list[str]]:
         """As in Family; the position of the distillation token goes into that token. UserError where it has none."""
-        own, origin, notes = super().read(state, switches)
+        own, origin, notes = super().read(state)
         token, table = own.get(TOKEN), own.get("backbone.pos_embed")
         if token is None or table is None:
             return own, origin, notes

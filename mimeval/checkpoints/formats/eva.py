@@ -1,36 +1,211 @@
-"""Checkpoints of baaivision/EVA's EVA-02: known, and refused by name."""
+"""Checkpoints of baaivision/EVA's EVA-02 (EVA-02/asuka), pre-trained and fine-tuned, and timm's of the same network."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from mimeval.errors import UserError
 
-from .architecture import State
-from .base import Family
+from .architecture import Grid, State, table_grid
+from .base import PRETRAINING, Family
+from .layouts import ENDS_OF_OURS
+from .mae import ENDS
+from .timm import Timm, drop_head
+from .transform import JoinQKV, QueryValueBias, Step
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+GRID, COS, SIN = "backbone.rotation.grid", "rotation.freqs_cos", "rotation.freqs_sin"
+INNER_NORM = "backbone.blocks.0.mlp.norm.weight"
+# All EVA-02 were pre-trained on images of 224 pixels in patches of 14, whatever size they were tuned at.
+PATCH, TRAINED = 14, (16, 16)
+NAMES = ("cls_token", "pos_embed", "patch_embed.proj.*", "norm.*", "fc_norm.*")
+
+
+@dataclass(frozen=True)
+class JoinGate(Step):
+    """Gate and value of a SwiGLU as two layers, `mlp.gate` and `mlp.value` -> one `mlp.fc1`, the gate first."""
+
+    def read(self, state: State) -> str | None:
+        names = [name for name in state if name.endswith(".mlp.gate.weight")]
+        for name in names:
+            mlp = name.removesuffix("gate.weight")
+            for kind in ("weight", "bias"):
+                parts = [state.pop(f"{mlp}{part}.{kind}", None) for part in ("gate", "value")]
+                if any(part is None for part in parts):
+                    raise UserError(
+                        f"{mlp}{kind} of the gate or the value is not in the checkpoint; get the whole file."
+                    )
+                state[f"{mlp}fc1.{kind}"] = torch.cat([part for part in parts if part is not None])
+        return f"gate and value of {len(names)} blocks joined to fc1" if names else None
+
+    def write(self, state: State) -> None:
+        for name in [name for name in state if ".mlp.fc1." in name]:
+            mlp, _, kind = name.rpartition("fc1.")
+            state[f"{mlp}gate.{kind}"], state[f"{mlp}value.{kind}"] = state.pop(name).chunk(2)
+
+
+@dataclass(frozen=True)
+class RotationGrid(Step):
+    """The rotation's own buffers, cosines and sines of every place [h * w, head width] -> the grid that its angles count on.
+
+    timm's files have none, and none has a place for the grid: it is then the one of all published models, or of the positions.
+    """
+
+    def read(self, state: State) -> str | None:
+        copies = [name for name in state if name.startswith("rotation.")]
+        cos, sin = state.get(COS), state.get(SIN)
+        here = table_grid(state.get("backbone.pos_embed"), None)
+        for name in copies:
+            del state[name]
+        if here is None:
+            raise UserError(
+                "its positions are on no square grid, so that the rotation's cannot be told; get the whole file."
+            )
+        if cos is None or sin is None:
+            grid = usual_grid(state)
+            how = "by convention"
+        else:
+            grid = grid_of_angles(cos, sin, here)
+            how = f"read from {len(copies)} buffers, which are computed anew"
+        state[GRID] = torch.tensor(grid, dtype=torch.float32)
+        return f"rotation counts on {grid[0]}x{grid[1]} places, {how}"
+
+    def write(self, state: State) -> None:
+        grid, usual = tuple(int(side) for side in state.pop(GRID)), usual_grid(state)
+        if grid != usual:
+            raise UserError(
+                f"its rotation counts on {grid[0]}x{grid[1]} places, which files of this format do not say; expected "
+                f"{usual[0]}x{usual[1]}; convert to mimeval instead."
+            )
+
+
+def usual_grid(state: State) -> Grid:
+    """The grid that a rotation without buffers counts on; UserError where it cannot be told."""
+    here, patch = table_grid(state.get("backbone.pos_embed"), None), state.get("backbone.patch_embed.proj.weight")
+    if here is None:
+        raise UserError("its positions are on no square grid, so that the rotation's cannot be told.")
+    return TRAINED if patch is not None and patch.shape[-1] == PATCH else here
+
+
+def grid_of_angles(cos: Tensor, sin: Tensor, here: Grid) -> Grid:
+    """The grid on which angles count, of the tables of a grid `here`: its second row, and its second column, turn by trained / here.
+
+    The fastest pair of channels turns by 1 for each row (first half) or column (second half). UserError for other tables.
+    """
+    found = []
+    for axis, (place, channel) in enumerate(((here[1], 0), (1, cos.shape[1] // 2))):
+        if here[axis] == 1:
+            found.append(1)
+            continue
+        if cos.shape != sin.shape or len(cos) != here[0] * here[1]:
+            raise UserError(f"its rotation has tables {list(cos.shape)}, expected {here[0] * here[1]} places.")
+        side = math.atan2(float(sin[place, channel]), float(cos[place, channel])) * here[axis]
+        if not round(side) >= 1 or abs(side - round(side)) > 0.05:
+            raise UserError(
+                f"its rotation turns by {side / here[axis]:.3g} from one patch to the next, which no whole grid does."
+            )
+        found.append(round(side))
+    return found[0], found[1]
+
+
+STEPS = (JoinQKV(k_bias=False), QueryValueBias(), JoinGate(), RotationGrid())
+# Base and large have a norm within the MLP and four layers apart; tiny and small have them joined.
+APART, JOINED = (JoinQKV(k_bias=False), JoinGate(), RotationGrid()), (QueryValueBias(), RotationGrid())
 
 
 class EVA02(Family):
-    """EVA-02 (EVA-02/asuka): attention rotates queries and keys by their positions, which no backbone here does; the base and large
-    ones also have a norm within the MLP. timm's names have no buffers of the rotation, but q, k and v and a gated MLP apart."""
+    """`model` in a `.pt`; base and large: q, k and v apart, and a norm within the MLP; tiny and small: qkv, w12 packed, no such norm.
+    Pre-trained: `mask_token` and `lm_head`; fine-tuned: `fc_norm` and `head`, no `norm` (modeling_pretrain.py, modeling_finetune.py).
+
+    Its fine-tuning resizes positions bicubically, leaves the rotation's angles as they are, and starts a new fc_norm.
+    """
 
     name = "eva02"
     containers = ("model", "module", "state_dict", "")
-    signature = ("*blocks.*.attn.*", "*pos_embed")
-    foreign = ("*gamma*", "*relative_position*")
-    renames = ()
+    signature = ("pos_embed", "blocks.*.attn.q_bias", "blocks.*.mlp.w*.weight")
+    foreign = ("*gamma*", "*relative_position*", "cls_pt_layers.*")
+    renames = (
+        *((name, f"backbone.{name}") for name in NAMES),
+        ("rope.freqs_*", "rotation.freqs_*"),
+        ("blocks.#.attn.rope.freqs_*", "rotation.#.freqs_*"),
+        *((f"blocks.#.attn.{part}_proj.weight", f"backbone.blocks.#.attn.{part}.weight") for part in "qkv"),
+        ("blocks.#.mlp.w12.*", "backbone.blocks.#.mlp.fc1.*"),
+        ("blocks.#.mlp.w1.*", "backbone.blocks.#.mlp.gate.*"),
+        ("blocks.#.mlp.w2.*", "backbone.blocks.#.mlp.value.*"),
+        ("blocks.#.mlp.w3.*", "backbone.blocks.#.mlp.fc2.*"),
+        ("blocks.#.mlp.ffn_ln.*", "backbone.blocks.#.mlp.norm.*"),
+        ("blocks.*", "backbone.blocks.*"),
+        ("mask_token", "encoding.mask_token"),
+        ("lm_head.*", "lm_head.*"),
+        ("head.*", "head.fc.*"),
+    )
+    steps = STEPS
+    may_leave = (
+        ("mask_token", PRETRAINING),
+        ("lm_head.*", PRETRAINING),
+        ("head.*", "a classifier"),
+        *((f"backbone.{pattern}", reason) for pattern, reason in ENDS),
+    )
+    facts = dict(k_bias=False, pos_resample="bicubic")
+    mean, std = CLIP_MEAN, CLIP_STD
+
+    def told(self, state: State) -> dict[str, Any]:
+        """As in Family: the rotation's buffers are as wide as a head."""
+        cos, token = state.get("rope.freqs_cos"), state.get("cls_token")
+        if cos is None or token is None:
+            return {}
+        return dict(num_heads=token.shape[-1] // cos.shape[-1], heads_are_stored=True)
+
+
+class TimmEVA02(Timm):
+    """timm/models/eva.py: EVA-02 under timm's names, without buffers. Positions are resampled with antialiasing."""
+
+    name = "timm_eva02"
+    signature = ("pos_embed", "cls_token", "blocks.*.norm1.weight", "blocks.*.mlp.fc2.weight")
+    foreign = (
+        "*gamma*",
+        "*relative_position*",
+        "*rope*",
+        "cls_pt_layers.*",
+        "reg_token",
+        "*.attn.qkv.bias",
+        "*.rel_pos_[hw]",
+    )
+    renames = (
+        *((name, f"backbone.{name}") for name in NAMES),
+        *((f"blocks.#.attn.{part}_proj.*", f"backbone.blocks.#.attn.{part}.*") for part in "qkv"),
+        ("blocks.#.mlp.fc1_g.*", "backbone.blocks.#.mlp.gate.*"),
+        ("blocks.#.mlp.fc1_x.*", "backbone.blocks.#.mlp.value.*"),
+        ("blocks.*", "backbone.blocks.*"),
+        ("head.*", "head.fc.*"),
+    )
+    steps = STEPS
+    may_leave = (("head.*", "a classifier"), *ENDS_OF_OURS)
+    facts = dict(k_bias=False, pos_resample="bicubic_antialias")
+    mean, std = CLIP_MEAN, CLIP_STD
 
     def recognises(self, state: State, container: str = "") -> bool:
-        """As in Family; buffers of the rotation, or a gated MLP beside queries and values that alone have biases (timm)."""
+        """As in Family; a gated MLP beside queries and values that alone have biases."""
         if not super().recognises(state, container):
             return False
-        if any(name.endswith("blocks.0.attn.rope.freqs_cos") for name in state):
-            return True
-        inner, outer = state.get("blocks.0.mlp.fc1.weight"), state.get("blocks.0.mlp.fc2.weight")
-        packed = inner is not None and outer is not None and len(inner) == 2 * outer.shape[1]
+        fc1, fc2 = state.get("blocks.0.mlp.fc1.weight"), state["blocks.0.mlp.fc2.weight"]
+        packed = fc1 is not None and len(fc1) == 2 * fc2.shape[1]
         return "blocks.0.mlp.fc1_g.weight" in state or ("blocks.0.attn.q_bias" in state and packed)
 
-    def read(self, state: State, switches: Mapping[str, str]) -> tuple[State, dict[str, str], list[str]]:
-        """Raises UserError."""
-        raise UserError(
-            "EVA-02 encodes positions by rotating queries and keys, which no backbone of this suite does, so that its features cannot "
-            "be reproduced; take a checkpoint of another family, or evaluate it with timm."
-        )
+    def steps_to_write(self, own: State) -> tuple[Step, ...]:
+        """As in Family. UserError for an encoder without a rotation, which these classes would rotate."""
+        if GRID not in own:
+            raise UserError(
+                "its queries and keys are not rotated by position, as all EVA-02's are; convert to timm_vit instead."
+            )
+        return APART if INNER_NORM in own else JOINED
+
+    def write(self, own: State) -> tuple[State, list[str]]:
+        """As in Family; a classifier of other features than one token's has no place."""
+        return drop_head(super().write(own), "head.weight", own.get("backbone.cls_token"))

@@ -50,7 +50,7 @@ class LocalMIMSwin(Family):
         ("encoder.norm.#.*", "encoding.tap_norms.#.*"),
         *PARTS,
     )
-    steps = (MergingOrder(),)
+    steps: tuple[Step, ...] = (MergingOrder(),)
     may_leave = (
         ("encoding.tap_norms.*", "norms of taps, pre-training only"),
         ("*relative_position_index", BUFFER),
@@ -60,6 +60,12 @@ class LocalMIMSwin(Family):
     facts = dict(norm_eps=1e-6)
     switches = {"merging": ("swin", "as_stored")}
 
-    def steps_for(self, switches: Mapping[str, str]) -> tuple[Step, ...]:
+    def switched(self, switches: Mapping[str, str]) -> Family:
         """As in Family; official fine-tuning does not permute."""
-        return () if switches.get("merging") == "as_stored" else self.steps
+        return LocalMIMSwinAsStored() if switches.get("merging") == "as_stored" else self
+
+
+class LocalMIMSwinAsStored(LocalMIMSwin):
+    """As LocalMIMSwin, scrambled as in official fine-tuning."""
+
+    steps = ()

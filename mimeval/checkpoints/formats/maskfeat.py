@@ -1,7 +1,5 @@
 """Checkpoints of facebookresearch/SlowFast's MaskFeat: ViT; MViT is known and refused by name (methods.md 5.4, 6)."""
 
-from collections.abc import Mapping
-
 from mimeval.errors import UserError
 
 from .architecture import State
@@ -42,7 +40,7 @@ class MViT(Family):
     signature = ("blocks.*.attn.pool_[qkv].weight",)
     renames = ()
 
-    def read(self, state: State, switches: Mapping[str, str]) -> tuple[State, dict[str, str], list[str]]:
+    def read(self, state: State) -> tuple[State, dict[str, str], list[str]]:
         """Raises UserError."""
         raise UserError(
             "an MViT of SlowFast, whose attention pools queries, keys and values, is no backbone of this suite; take the "

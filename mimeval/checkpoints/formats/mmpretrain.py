@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 from .architecture import State
@@ -61,9 +60,9 @@ class MMPretrainViT(OpenMMLab):
     may_leave = ((f"{SECOND_NORM}*", "a second norm, of the mean of normed tokens"), *OpenMMLab.may_leave)
     facts = dict(pos_resample="bicubic")
 
-    def read(self, state: State, switches: Mapping[str, str]) -> tuple[State, dict[str, str], list[str]]:
+    def read(self, state: State) -> tuple[State, dict[str, str], list[str]]:
         """As in Family."""
-        own, origin, notes = super().read(state, switches)
+        own, origin, notes = super().read(state)
         if "backbone.norm.weight" in own:
             own, origin = renamed(own, FC_NORM, SECOND_NORM), renamed(origin, FC_NORM, SECOND_NORM)
         return own, origin, notes

@@ -8,13 +8,14 @@ from functools import partial
 from .case import Case, Run, Unable, as_map, filled, parameters_later
 from .hugging_face import hugging_face
 from .openmmlab import mm_swin, mmpretrain_beit, mmpretrain_vit, mmseg_plain
-from .timm import timm_swin, timm_vit
+from .timm import timm_eva02, timm_swin, timm_vit
 
 __all__ = ["REBUILDERS", "Case", "Run", "Unable", "as_map", "filled", "parameters_later"]
 
 REBUILDERS: dict[str, Callable[[Case], tuple[str, Run]]] = {
     "timm_vit": timm_vit,
     "timm_swin": timm_swin,
+    "timm_eva02": timm_eva02,
     "hf_vit": partial(hugging_face, kind="ViT", prefix="vit."),
     "hf_vitmae": partial(hugging_face, kind="ViTMAE", prefix="vit."),
     "hf_dinov2": partial(hugging_face, kind="Dinov2", prefix="dinov2."),

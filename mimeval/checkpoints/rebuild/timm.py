@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from timm.layers import LayerNorm
 from torch import Tensor, nn
 
 from .case import Case, Run, as_map, epsilon, filled, parameters_later, plain, without_registers
 
 
 def timm_vit(case: Case) -> tuple[str, Run]:
-    from timm.layers import LayerNorm, SwiGLUPacked
+    from timm.layers import SwiGLUPacked
     from timm.models.vision_transformer import VisionTransformer
 
     a, state, prefix = case.architecture, case.state, int(case.architecture.cls_token) + case.architecture.registers
@@ -51,6 +52,43 @@ def timm_vit(case: Case) -> tuple[str, Run]:
         return without_registers(tokens, a.registers)
 
     return f"VisionTransformer{epsilon(a, 1e-6, 'an epsilon of')}", run
+
+
+def timm_eva02(case: Case) -> tuple[str, Run]:
+    from timm.models.eva import Eva
+
+    a, state = case.architecture, case.state
+    head = state.get("head.weight")
+    pooled = case.out_type == "mean"
+    with parameters_later():
+        model = Eva(
+            img_size=a.image_size,
+            patch_size=a.patch_size,
+            embed_dim=a.embed_dim,
+            depth=a.depth,
+            num_heads=case.heads,
+            mlp_ratio=(case.hidden / 2 + 0.5) / a.embed_dim,
+            qkv_fused="blocks.0.attn.qkv.weight" in state,
+            swiglu_mlp=True,
+            scale_mlp=a.mlp == "swiglu_norm",
+            use_rot_pos_emb=True,
+            ref_feat_shape=a.rel_pos_grid,
+            num_classes=0 if head is None else len(head),
+            global_pool="avg" if pooled else "token",
+            use_fc_norm=pooled,
+            norm_layer=partial(LayerNorm, eps=a.norm_eps),
+        )
+        if case.out_type == "maps":
+            model.norm = nn.Identity()
+    model = filled(model, state)
+
+    def run(images: Tensor) -> Tensor:
+        tokens = model.forward_features(images)
+        if pooled:
+            return model.forward_head(tokens, pre_logits=True)
+        return as_map(tokens, a, 1) if case.out_type == "maps" else tokens
+
+    return f"Eva{epsilon(a, 1e-6, 'an epsilon of')}", run
 
 
 def timm_swin(case: Case) -> tuple[str, Run]:
