@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from fnmatch import fnmatchcase
 
@@ -38,3 +39,14 @@ def unexpected_tensors(found: Recognised, target: State, used: set[str]) -> tupl
         else:
             left_over[name] = reason
     return unexpected, left_over
+
+
+def nearest_name(found: Recognised, name: str, target: State) -> str | None:
+    """The file's name that comes nearest to a missing one, of those that nothing took and that has its shape; None if none is near."""
+    taken = {found.origin.get(f"backbone.{own}") for own in target}
+    candidates: dict[str, str] = {}
+    for theirs, tensor in found.state.items():
+        if theirs not in taken and tensor.shape == target[name].shape:
+            candidates.setdefault((found.family.own_name(theirs) or theirs).removeprefix("backbone."), theirs)
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return candidates[near[0]] if near else None

@@ -17,7 +17,6 @@ from mimeval.errors import UserError
 from mimeval.registry import MODELS
 
 from . import libraries
-from .build import backbone_settings
 from .containers import unwrap
 from .fit import fit
 from .formats import Recognised, blamed, recognise
@@ -28,7 +27,8 @@ from .formats.stored import backbone_config
 from .load import check_finite, load_recognised, missing_tensors
 from .reading import Reader
 from .rebuild import parameters_later
-from .resize import at_size
+from .resize import at_size, with_patches
+from .settings import backbone_settings
 from .state import Checkpoint, describe_state, read_state, sha256
 from .targets import Layout, laid_out
 from .writing import new_checkpoint, save_pth, save_safetensors
@@ -92,10 +92,12 @@ def convert(
     switches: Sequence[str] = (),
     num_heads: int | None = None,
     window: int | None = None,
+    patch_size: int | None = None,
 ) -> ConversionReport:
     """Write the checkpoint `src` as family `to`, a `.pth` or `.safetensors` by dst's extension, and verify the file.
 
     image_size: pixels; positions are resampled to it. window: tokens to a side of a Swin's (or ViTDet's) windows, likewise.
+    patch_size: pixels; the embedding of a ViT's patches is resized (resize.py).
     switches: see `load_backbone`. num_heads: to note in the file where it does not say. Raises UserError if `src` cannot be read
     or is of no known family, if `to` cannot hold its encoder, if `dst` exists (without force) or cannot be written. The file has
     its name only when it is verified.
@@ -110,6 +112,8 @@ def convert(
     found = recognise(checkpoint, switches)
     if num_heads is not None:
         found.architecture = with_heads(src, found.architecture, num_heads)
+    if patch_size is not None:
+        found = with_patches(src, found, patch_size)
     _check_whole(src, found)
     own, architecture, notes = at_size(src, found, image_size, window)
     layout = laid_out(src, to, found, own, architecture)
@@ -193,6 +197,7 @@ def _provenance(
         "tool": f"mimeval {__version__}",
         "transformations": "; ".join(transformations) or "none",
         "architecture": str(architecture),
+        "normalisation": json.dumps(found.normalisation),
     }
     if checkpoint.training is not None:
         known["training"] = json.dumps(checkpoint.training)

@@ -12,19 +12,19 @@ from typing import Any
 from mimeval.errors import UserError
 
 from .convert import ConversionReport, convert, with_heads
-from .formats import FAMILIES, Recognised, recognise
+from .formats import Recognised, recognise
 from .formats.architecture import Swin, ViT
-from .formats.base import Family
-from .formats.stored import header
+from .formats.huggingface import PROCESSOR
 from .hf_config import hf_config
 from .model_card import model_card
 from .state import read_state
 
-WEIGHTS, CONFIG, PROCESSOR, CARD = "model.safetensors", "config.json", "preprocessor_config.json", "README.md"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 HF_MODELS = {"hf_vit": ("vit", "ViT"), "hf_swin": ("swin", "Swin"), "hf_dinov2": ("dinov2", "Dinov2")}
 WITH_REGISTERS = ("dinov2_with_registers", "Dinov2WithRegisters")
 # timm's architectures by what their arguments can say; all sizes are given besides.
 TIMM_VIT, TIMM_SWIGLU, TIMM_SWIN = "vit_base_patch16_224", "vit_giant_patch14_dinov2", "swin_base_patch4_window7_224"
+TIMM_EVA02 = "eva02_base_patch14_224"
 
 
 def write_folder(
@@ -51,7 +51,8 @@ def write_folder(
             folder.mkdir()
             report = convert(src, folder / WEIGHTS, family, image_size, num_heads=num_heads, **reading)
             written = read_state(folder / WEIGHTS)
-            normalisation = _normalisation(found)
+            mean, std = found.normalisation
+            normalisation = list(mean), list(std)
             make = _timm_config if group == "timm" else _hf_config
             for file, content in make(report, written.state, heads, normalisation).items():
                 (folder / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -102,13 +103,6 @@ def _heads(src: str | os.PathLike, architecture: Any) -> int:
     return heads
 
 
-def _normalisation(found: Recognised) -> tuple[list[float], list[float]]:
-    """Mean and std of the images, of the family that the weights came from first."""
-    named = str(header(found.meta).get("family", ""))
-    first: Family = next((family for family in FAMILIES if family.name == named), found.family)
-    return list(first.mean), list(first.std)
-
-
 def _timm_config(
     report: ConversionReport, state: dict, heads: int, normalisation: tuple[list[float], list[float]]
 ) -> dict[str, Any]:
@@ -122,29 +116,10 @@ def _timm_config(
     height, width = a.image_size
     head = state.get("head.fc.weight" if isinstance(a, Swin) else "head.weight")
     classes = 0 if head is None else len(head)
-    arguments: dict[str, Any] = dict(img_size=[height, width], patch_size=a.patch_size, embed_dim=a.embed_dim)
-    if isinstance(a, Swin):
-        name, features = TIMM_SWIN, a.embed_dim * 2 ** (len(a.depths) - 1)
-        arguments.update(depths=list(a.depths), num_heads=list(a.num_heads), window_size=max(a.windows))
-        arguments.update(mlp_ratio=a.mlp_ratio)
-    else:
-        name, features = TIMM_SWIGLU if a.mlp == "swiglu" else TIMM_VIT, a.embed_dim
-        table = state.get("pos_embed")
-        pooled = a.final_norm == "fc_norm"
-        arguments.update(
-            depth=a.depth,
-            num_heads=heads,
-            # Half a unit more, so that the product is not rounded down to one less.
-            mlp_ratio=(round(a.embed_dim * a.mlp_ratio) + 0.5) / a.embed_dim,
-            class_token=a.cls_token,
-            reg_tokens=a.registers,
-            no_embed_class=table is not None and table.shape[1] == a.grid[0] * a.grid[1],
-            pos_embed="none" if table is None else "learn",
-            init_values=1.0 if a.layer_scale else None,
-            global_pool="avg" if pooled or not a.cls_token else "token",
-            fc_norm=pooled,
-            final_norm=a.final_norm is not None,
-        )
+    make = _swin_arguments if isinstance(a, Swin) else _eva_arguments if a.rel_pos == "rotary" else _vit_arguments
+    name, arguments = make(a, state, heads)
+    arguments |= dict(img_size=[height, width], patch_size=a.patch_size, embed_dim=a.embed_dim)
+    features = a.embed_dim * (2 ** (len(a.depths) - 1) if isinstance(a, Swin) else 1)
     pretrained = dict(
         num_classes=classes,
         input_size=[3, height, width],
@@ -162,6 +137,44 @@ def _timm_config(
         architecture=name, num_classes=classes, num_features=features, model_args=arguments, pretrained_cfg=pretrained
     )
     return {CONFIG: config}
+
+
+def _swin_arguments(a: Swin, state: dict, heads: int) -> tuple[str, dict[str, Any]]:
+    arguments = dict(depths=list(a.depths), num_heads=list(a.num_heads), window_size=max(a.windows))
+    return TIMM_SWIN, {**arguments, "mlp_ratio": a.mlp_ratio}
+
+
+def _vit_arguments(a: Any, state: dict, heads: int) -> tuple[str, dict[str, Any]]:
+    table, pooled = state.get("pos_embed"), a.final_norm == "fc_norm"
+    return TIMM_SWIGLU if a.mlp == "swiglu" else TIMM_VIT, dict(
+        depth=a.depth,
+        num_heads=heads,
+        # Half a unit more, so that the product is not rounded down to one less.
+        mlp_ratio=(round(a.embed_dim * a.mlp_ratio) + 0.5) / a.embed_dim,
+        class_token=a.cls_token,
+        reg_tokens=a.registers,
+        no_embed_class=table is not None and table.shape[1] == a.grid[0] * a.grid[1],
+        pos_embed="none" if table is None else "learn",
+        init_values=1.0 if a.layer_scale else None,
+        global_pool="avg" if pooled or not a.cls_token else "token",
+        fc_norm=pooled,
+        final_norm=a.final_norm is not None,
+    )
+
+
+def _eva_arguments(a: Any, state: dict, heads: int) -> tuple[str, dict[str, Any]]:
+    pooled = a.final_norm == "fc_norm"
+    return TIMM_EVA02, dict(
+        depth=a.depth,
+        num_heads=heads,
+        # Of the gate alone.
+        mlp_ratio=(round(a.embed_dim * a.mlp_ratio) / 2 + 0.5) / a.embed_dim,
+        qkv_fused="blocks.0.attn.qkv.weight" in state,
+        scale_mlp=a.mlp == "swiglu_norm",
+        ref_feat_shape=list(a.rel_pos_grid),
+        global_pool="avg" if pooled else "token",
+        use_fc_norm=pooled,
+    )
 
 
 def _hf_config(

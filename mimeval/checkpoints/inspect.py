@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,14 @@ from torch import Tensor
 
 from mimeval.errors import UserError
 
-from .compare import missing_tensors, unexpected_tensors
+from .compare import missing_tensors, nearest_name, unexpected_tensors
 from .containers import alternatives
 from .expected import sketch
 from .fit import fit
 from .formats import Recognised, blamed, families_of, parse_switches, recognise
-from .formats.architecture import Architecture, Swin, ViT
+from .formats.architecture import Architecture
 from .nearest import nearest
+from .next_step import transfer_command
 from .reading import Malformed, Opaque, Reader, Stored, Unusual, damaged, finish, read_content
 from .state import Checkpoint, check_whole, state_of
 from .values import Health, look
@@ -30,6 +29,8 @@ from .writing import sha256
 
 # Matrices larger than this are described to the families and not read: some of these put several together.
 LARGE = 2 << 20
+# Of so many missing tensors the nearest name is looked for.
+NEAR = 5
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Loading:
     fresh: dict[str, str] = field(default_factory=dict)
     left_over: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    near: dict[str, str] = field(default_factory=dict)
+    """Of the first of those missing: the name in the file that comes nearest."""
     unexpected: list[str] = field(default_factory=list)
     other_shape: list[str] = field(default_factory=list)
 
@@ -131,7 +134,7 @@ def inspect(path: str | os.PathLike, deep: bool = False, switches: Sequence[str]
     found.health = look(state, deep)
     if recognised is not None:
         _describe(found, recognised)
-        found.command, found.remark = transfer_command(path, recognised.architecture, found)
+        _next(found, recognised.architecture)
     return found
 
 
@@ -247,7 +250,7 @@ def _describe(found: Inspection, recognised: Recognised) -> None:
     architecture, family = recognised.architecture, recognised.family
     found.family = family.name
     found.architecture, found.model = architecture.as_dict(), str(architecture)
-    found.mean, found.std = list(family.mean), list(family.std)
+    found.mean, found.std = (list(values) for values in recognised.normalisation)
     found.transformations = recognised.transformations
     outline = sketch(architecture)
     if outline is None:
@@ -262,6 +265,8 @@ def _describe(found: Inspection, recognised: Recognised) -> None:
     except UserError as error:
         found.reason = str(error)
         return
+    missing = [name for name in missing if name not in fitted.fresh]
+    near = {name: nearest_name(recognised, name, target) for name in missing[:NEAR]}
     shared = [name for name in target if name in fitted.encoder]
     other_shape = [name for name in shared if fitted.encoder[name].shape != target[name].shape]
     found.transformations = [*found.transformations, *fitted.notes]
@@ -271,7 +276,8 @@ def _describe(found: Inspection, recognised: Recognised) -> None:
         parameters=sum(target[name].numel() for name in shared if name not in other_shape),
         fresh={**fresh, **fitted.fresh},
         left_over=left_over,
-        missing=[name for name in missing if name not in fitted.fresh],
+        missing=missing,
+        near={name: theirs for name, theirs in near.items() if theirs is not None},
         unexpected=unexpected,
         other_shape=other_shape,
     )
@@ -280,37 +286,12 @@ def _describe(found: Inspection, recognised: Recognised) -> None:
 # What to do with it
 
 
-SUITES = {
-    ("vit", 64, 4, 4): "demo",
-    ("vit", 768, 12, 16): "standard",
-    ("vit", 1024, 24, 16): "standard_vitl",
-    ("vit", 1280, 32, 14): "standard_vith",
-    ("swin", 128, 24, 4): "standard",  # by its `swin`
-    ("swin", 192, 24, 4): "standard_swinl",
-}
-
-
-def transfer_command(path: str | os.PathLike, architecture: Architecture, found: Inspection) -> tuple[str, str]:
-    """The command that runs the suite of this architecture, and a remark where there is something to know first."""
-    if not isinstance(architecture, ViT | Swin):
-        return "", "no suite is for an encoder that is neither a ViT nor a Swin"
-    suite = SUITES.get(
-        (architecture.kind, architecture.embed_dim or 0, architecture.depth, architecture.patch_size or 0)
-    )
-    name = Path(path).name.split(".")[0] or "checkpoint"
-    data = "data/demo" if suite == "demo" else "DATA"
-    chosen = suite or "SUITE.py"
-    parts = ["mimeval", "transfer", str(path), "--suite", f"configs/suites/{chosen}.py" if suite else chosen]
-    command = " ".join([*map(shlex.quote, parts), "--data", data, "--out", shlex.quote(f"work_dirs/{name}")])
-    remarks = []
-    if suite is None:
-        remarks.append(
-            f"no suite is shipped for {architecture}: copy configs/suites/standard.py and set arch and patch_size in its configs"
-        )
+def _next(found: Inspection, architecture: Architecture) -> None:
+    found.command, remarks = transfer_command(found.path, architecture)
     if found.unlisted:
         remarks.append("the file calls for code and is refused without --trust-pickle, which runs it")
     elif found.loading is not None and not found.loading.complete:
         remarks.append("it will be refused unless what is missing or unexpected is waived by name (--waive)")
     elif found.health is not None and found.health.infinite:
         remarks.append("it will be refused, because its values are not finite")
-    return command, "; ".join(remarks)
+    found.remark = "; ".join(remarks)

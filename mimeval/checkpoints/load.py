@@ -17,7 +17,7 @@ from mimeval.errors import UserError
 from mimeval.registry import WEIGHT_INITIALIZERS
 
 from .build import build_backbone
-from .compare import missing_tensors, unexpected_tensors
+from .compare import missing_tensors, nearest_name, unexpected_tensors
 from .fit import fit, resampling
 from .formats import Recognised, blamed, recognise
 from .formats.architecture import Architecture, State, Swin, ViT, read_architecture
@@ -271,9 +271,10 @@ def _raise_problems(
         raise UserError(_no_match(path, found, target))
     said = []
     if problems["missing"]:
+        near = nearest_name(found, problems["missing"][0], target)
         said.append(
-            f"{len(problems['missing'])} of the backbone's {len(target)} tensors missing "
-            f"({_first(problems['missing'])})"
+            f"{len(problems['missing'])} of the backbone's {len(target)} tensors missing ({_first(problems['missing'])}"
+            + (f"; nearest to the first in the file: {near})" if near else ")")
         )
     if problems["unexpected"]:
         said.append(f"{len(problems['unexpected'])} unexpected ({_first(problems['unexpected'])})")

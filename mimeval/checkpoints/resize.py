@@ -1,4 +1,4 @@
-"""A checkpoint at another image size or with other windows: its tables of positions, resampled as its own code does it."""
+"""A checkpoint at another image size, with other windows or patches: its tables resampled as its own code does it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,43 @@ import re
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 
 from mimeval.errors import UserError
 from mimeval.registry import MODELS
 
-from .build import backbone_settings
 from .fit import Fitted, resample_tables, resampling, resize_table
 from .formats import Recognised
 from .formats.architecture import Architecture, Grid, State, Swin, ViT, read_architecture
+from .settings import backbone_settings
+
+PATCHES = "backbone.patch_embed.proj.weight"
+
+
+def with_patches(src: str | os.PathLike, found: Recognised, patch_size: int) -> Recognised:
+    """A checkpoint with patches of another size, its embedding resized bicubically (EVA, interpolate_patch_14to16.py).
+
+    The grid stays, so that images become larger or smaller by as much; decoders, which predict patches of the old size, are left
+    out. UserError for what has no such patches.
+    """
+    weight, old = found.own.get(PATCHES), found.architecture
+    if patch_size < 1 or not isinstance(old, ViT) or weight is None or weight.dim() != 4:
+        raise UserError(
+            f"{src}: expected the patches of a ViT for --patch-size {patch_size}, found {old}; leave it out."
+        )
+    if patch_size == old.patch_size:
+        return found
+    resized = F.interpolate(weight.float(), size=(patch_size, patch_size), mode="bicubic", align_corners=False)
+    decoders = [name for name in found.own if name.startswith("decoders.")]
+    own = {name: tensor for name, tensor in found.own.items() if name not in decoders}
+    notes = [f"patches resized {old.patch_size} -> {patch_size} pixels bicubic, for images of another size by as much"]
+    notes += [f"{len(decoders)} tensors of decoders left out, which predict the old patches"] if decoders else []
+    return replace(
+        found,
+        own={**own, PATCHES: resized.to(weight.dtype)},
+        architecture=replace(old, patch_size=patch_size, decoder_dim=None, decoder_depth=0),
+        transformations=[*found.transformations, *notes],
+    )
 
 
 def at_size(

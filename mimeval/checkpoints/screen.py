@@ -185,6 +185,8 @@ def _loading(found: Inspection) -> Rows:
     ):
         if names:
             yield label, _names(names)
+    if loading.near:
+        yield "nearest", "; ".join(f"{theirs} for {name}" for name, theirs in loading.near.items())
     for label, reasons in (("fresh", loading.fresh), ("left over", loading.left_over)):
         if reasons:
             yield label, "; ".join(f"{_names(names)} ({why})" for why, names in _by_reason(reasons).items())

@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="resample a Swin's tables to windows of N x N tokens (with --image-size)",
     )
+    parser.add_argument(
+        "--patch-size",
+        type=int,
+        metavar="N",
+        help="resize a ViT's patch embedding to N x N pixels: 16 for patches of 14 in detection and segmentation",
+    )
     add_reading_arguments(parser)
 
 
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         args.switch,
         args.num_heads,
         args.window,
+        args.patch_size,
     )
     print(report)
     return 0

@@ -45,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let a checkpoint load in part: missing:norm.*, unexpected:..., shape:...; the report says so",
     )  # fmt: skip
     parser.add_argument(
+        "--allow-missing", nargs="+", action="extend", default=[], metavar="GLOB",
+        help="--waive missing:GLOB: these tensors of the backbone keep their start",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-unexpected", nargs="+", action="extend", default=[], metavar="GLOB",
+        help="--waive unexpected:GLOB: these tensors of the file are left out",
+    )  # fmt: skip
+    parser.add_argument(
         "--switch", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
         help="a choice that the checkpoints' family offers: container=student, positions=bicubic, merging=as_stored",
     )  # fmt: skip
@@ -95,7 +103,11 @@ def run(args: argparse.Namespace) -> int:
         random=not args.no_random,
         notes=args.note,
         trust_pickle=args.trust_pickle,
-        waive=args.waive,
+        waive=[
+            *args.waive,
+            *(f"missing:{pattern}" for pattern in args.allow_missing),
+            *(f"unexpected:{pattern}" for pattern in args.allow_unexpected),
+        ],
         switches=args.switch,
         options=args.cfg_options,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mimeval.engine.outputs import checkpoint_of
 from mimeval.engine.runner import RUN_KEYS
 from mimeval.errors import UserError
 from mimeval.transfer import results
+from mimeval.transfer.adapt import Known, adapt
 from mimeval.transfer.protocols import protocol
 from mimeval.transfer.results import TASKS
 
@@ -42,6 +43,8 @@ class Job:
     config_hash: str
     version: int
     name: str
+    adapted: tuple[str, ...] = ()
+    """What of the recipe gave way to the checkpoint's encoder, in phrases."""
 
     @property
     def key(self) -> tuple:
@@ -113,7 +116,12 @@ def resolve_rows(request: Request) -> list[Row]:
 
 def plan(request: Request, rows: Sequence[Row]) -> Iterator[Job]:
     """The jobs of a suite, the tasks in its order, within a task the rows: cheap tasks first, complete columns first."""
-    file, suite = _suite_for(request, rows)
+    known = {
+        path: Known.of(path, recognise(read_state(path, request.trust_pickle), request.switches))
+        for path in dict.fromkeys(row.checkpoint for row in rows)
+        if path is not None
+    }
+    file, suite = _suite_for(request, known)
     wanted = list(request.tasks or suite.tasks)
     for task in wanted:
         if task not in suite.tasks:
@@ -137,24 +145,21 @@ def plan(request: Request, rows: Sequence[Row]) -> Iterator[Job]:
         for seed in request.seeds or entry.get("seeds") or suite.get("seeds") or [0]:
             for row in rows:
                 cfg = _for_row(base, row, seed, request)
-                yield Job(task, row, seed, cfg, digest, protocol(task).VERSION, base.protocol.name)
+                differs = () if row.checkpoint is None else tuple(adapt(cfg, known[row.checkpoint], wanted))
+                yield Job(task, row, seed, cfg, digest, protocol(task).VERSION, base.protocol.name, differs)
 
 
-def _suite_for(request: Request, rows: Sequence[Row]) -> tuple[Path, Config]:
+def _suite_for(request: Request, known: Mapping[Path, Known]) -> tuple[Path, Config]:
     """The suite asked for, or the one that it names for Swin checkpoints where these are some."""
     file, suite = _read_suite(request.suite)
     swin = suite.get("swin")
-    files = [row.checkpoint for row in rows if row.checkpoint is not None]
-    if swin is None or not files:
+    if swin is None or not known:
         return file, suite
-    kinds = {
-        path: recognise(read_state(path, request.trust_pickle), request.switches).architecture.kind for path in files
-    }
-    others = [path for path in files if kinds[path] != "swin"]
+    others = [path for path, one in known.items() if one.architecture.kind != "swin"]
     if not others:
         return _read_suite(str(file.parent / swin))
-    if len(others) < len(files):
-        one = next(path for path in files if kinds[path] == "swin")
+    if len(others) < len(known):
+        one = next(path for path in known if path not in others)
         raise UserError(
             f"checkpoints {one} and {others[0]}: the first is a Swin, the other is none, and their recipes differ; run "
             "`mimeval transfer` for each kind."

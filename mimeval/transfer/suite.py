@@ -181,6 +181,7 @@ def run_job(job: Job, out: Path, prefix: str) -> Record:
     checkpoint = None
     if row.checkpoint is not None:
         checkpoint = {"path": str(row.checkpoint), "sha256": row.sha256, **(outcome.load or {})}
+        checkpoint["adapted"] = list(job.adapted)
     return Record(
         task=job.task,
         init=row.init,

@@ -6,10 +6,13 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mimeval.backbones import VisionTransformer
-from mimeval.checkpoints import load_backbone
+from mimeval.checkpoints import inspect, load_backbone, read_state
 from mimeval.checkpoints.export import KINDS, export
+from mimeval.checkpoints.formats import recognise
+from mimeval.checkpoints.formats.base import IMAGENET_MEAN, IMAGENET_STD
 from mimeval.checkpoints.state import sha256
 from mimeval.cli import export as verb
 from mimeval.cli.main import main
@@ -32,6 +35,8 @@ TIMM = {
     "family_dinov2_reg": 3,
     "family_dinov2_swiglu": 4,
     "family_ijepa": 4,
+    "family_eva02": None,
+    "family_eva02_preln": None,
     "simmim_swin": None,
     timm_swin: None,
     mmpretrain_vit_pooled: None,
@@ -81,6 +86,36 @@ def test_timm_creates_the_model_from_the_folder(tmp_path, given, capsys):
             tokens = torch.cat([tokens[:, :1], tokens[:, model.num_prefix_tokens :]], dim=1)
     assert difference([expected], tokens) <= 1e-5
     assert tuple(model.pretrained_cfg["input_size"]) == (3, *images.shape[2:])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("family_eva02", "timm-hub-folder"), ("family_data2vec_vision", "mimeval")])
+def test_the_images_normalisation_goes_with_the_weights(tmp_path, name, kind):
+    """From its family into our format or timm's config.json, and back out of these."""
+    path, target = source(name, tmp_path / "in"), tmp_path / "out"
+    expected = recognise(read_state(path)).normalisation
+    if kind == "mimeval":
+        assert main(["convert", str(path), str(tmp_path / "ours.safetensors")]) == 0
+        weights = tmp_path / "ours.safetensors"
+    else:
+        assert main(["export", str(path), str(target), "--to", kind]) == 0
+        weights = target / "model.safetensors"
+        # Of the folder alone, for a file that others made has no header of ours.
+        save_file(load_file(weights), weights)
+    found = recognise(read_state(weights))
+    assert found.normalisation == expected
+    mean = inspect(weights).mean
+    assert mean == list(expected[0])
+
+
+@pytest.mark.parametrize("stated", [{}, {"mean": [0.5, 0.5]}, {"mean": ["a"] * 3, "std": [1.0] * 3}, {"mean": 0.5}, 3])
+def test_a_config_of_timm_that_states_no_normalisation(tmp_path, stated):
+    path = source(timm_vit, tmp_path / "in")
+    config = {"architecture": "x", "pretrained_cfg": stated}
+    (path.parent / "config.json").write_text(json.dumps(config))
+    assert recognise(read_state(path)).normalisation == (IMAGENET_MEAN, IMAGENET_STD)
+    config["pretrained_cfg"] = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    (path.parent / "config.json").write_text(json.dumps(config))
+    assert recognise(read_state(path)).normalisation == ((0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.mark.parametrize("given", HF, ids=lambda given: getattr(given, "__name__", given))

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from mimeval.checkpoints import load_backbone, read_state
-from mimeval.checkpoints.build import backbone_settings
 from mimeval.checkpoints.convert import convert
 from mimeval.checkpoints.formats import families_of, recognise
 from mimeval.checkpoints.formats.localmim import LocalMIM, LocalMIMSwin
 from mimeval.checkpoints.formats.simmim import SimMIM
+from mimeval.checkpoints.settings import backbone_settings
 from mimeval.errors import UserError
 from mimeval.pretrain.masks import Masks
 from mimeval.pretrain.model import MaskedImageModel

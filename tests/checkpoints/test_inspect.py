@@ -288,6 +288,15 @@ def test_missing_and_unexpected_tensors_are_said_before_loading(tmp_path):
     assert "NOT AS IT IS" in screen and "missing     blocks.1.mlp.fc2.bias" in screen and "--waive" in screen
 
 
+def test_a_name_that_is_near_a_missing_one_is_told(tmp_path):
+    state = plain_vit()
+    state["blocks.1.norm1.wieght"] = state.pop("blocks.1.norm1.weight")
+    found = inspect(saved(tmp_path, {"model": state}))
+    assert found.loading.near == {"blocks.1.norm1.weight": "blocks.1.norm1.wieght"}
+    assert "nearest     blocks.1.norm1.wieght for blocks.1.norm1.weight" in render(found)
+    json.dumps(found.as_dict())
+
+
 def test_the_command_names_the_suite_of_the_architecture(tmp_path):
     def command(width, depth, patch):
         state = plain_vit(depth, width)
@@ -303,25 +312,42 @@ def test_the_command_names_the_suite_of_the_architecture(tmp_path):
     assert "--suite SUITE.py --data DATA" in other.command and "no suite is shipped for ViT width 32" in other.remark
 
 
-def test_every_suite_that_is_named_is_shipped_and_for_that_architecture():
-    from mimeval.checkpoints.inspect import SUITES
+def test_every_suite_that_is_named_is_shipped_and_as_it_is_said():
+    from mimeval.checkpoints.encoder import is_windowed
+    from mimeval.checkpoints.next_step import SUITES
     from mimeval.engine.config import find_config, load_config
     from mimeval.registry import MODELS
 
-    for (kind, width, depth, patch), name in SUITES.items():
-        suite = load_config(f"configs/suites/{name}.py")
+    for (kind, width, depth), said in SUITES.items():
+        suite = load_config(f"configs/suites/{said.name}.py")
         if kind == "swin" and suite.get("swin"):
             suite = load_config(f"configs/suites/{suite.swin}")
-        for task in suite.tasks.values():
-            config = load_config(str((find_config(f"configs/suites/{name}.py").parent / task.config).resolve()))
+        assert sorted(suite.tasks) == sorted(said.tasks)
+        maps, windowed = [], []
+        for task, entry in suite.tasks.items():
+            config = load_config(str((find_config(f"configs/suites/{said.name}.py").parent / entry.config).resolve()))
             backbone = {**config.model.backbone, "init_cfg": None}
             with torch.device("meta"):
                 built = MODELS.build(backbone)
             state = built.state_dict()
-            assert state["patch_embed.proj.weight"].shape[:1] == (width,)
-            assert state["patch_embed.proj.weight"].shape[-1] == patch
+            assert state["patch_embed.proj.weight"].shape[0] == width
             blocks = {key.split(".mlp.")[0] for key in state if ".mlp." in key}
             assert len(blocks) == depth and ("Swin" in backbone["type"]) == (kind == "swin")
+            maps += [task] if backbone["out_type"] == "maps" else []
+            windowed += [task] if kind == "vit" and is_windowed(backbone) else []
+            if kind == "vit" and backbone["out_type"] == "maps":
+                assert state["patch_embed.proj.weight"].shape[-1] == said.patch_size
+        assert sorted(maps) == sorted(said.maps) and (kind == "swin" or windowed == list(said.windowed))
+
+
+def test_the_command_leaves_out_what_no_recipe_can_have(tmp_path):
+    patches = {"patch_embed.proj.weight": torch.zeros(768, 3, 14, 14), "pos_embed": torch.randn(1, 257, 768)}
+    found = inspect(saved(tmp_path, {"model": {**plain_vit(12, 768), **patches}}))
+    assert "--suite configs/suites/standard.py --tasks knn,linear,finetune --data DATA" in found.command
+    assert (
+        "segmentation cannot have this encoder: its maps have steps of 16 pixels, and the encoder's patches 14"
+        in found.remark
+    )
 
 
 def test_numbers_are_short():

@@ -80,7 +80,10 @@ def test_a_fine_tuned_checkpoint_loads_whole_and_gives_official_features(tmp_pat
 
 def test_an_fc_norm_is_no_norm(tmp_path):
     path = saved(tmp_path / "x.pth", official("mae_finetune", "pool/"))
-    with pytest.raises(UserError, match=r"2 of the backbone's 42 tensors missing \(norm.weight, norm.bias\)"):
+    with pytest.raises(
+        UserError,
+        match=r"2 of the backbone's 42 tensors missing \(norm.weight, norm.bias; nearest .*: fc_norm.weight\)",
+    ):
         load_backbone(vit(), path)
     report = load_backbone(vit(out_type="maps"), path)  # un-normed maps need neither
     assert {"fc_norm.weight", "fc_norm.bias"} < set(report.left_over) and report.fresh == {}
@@ -155,6 +158,11 @@ def test_half_precision_and_wrappers_are_taken_off(tmp_path):
     ("change", "settings", "said"),
     [
         (lambda s: s.pop("blocks.1.norm1.bias"), {}, r"1 of the backbone's 42 tensors missing \(blocks.1.norm1.bias\)"),
+        (
+            lambda s: s.update({"blocks.1.atn.qkv.bias": s.pop("blocks.1.attn.qkv.bias")}),
+            {},
+            r"missing \(blocks.1.attn.qkv.bias; nearest to the first in the file: blocks.1.atn.qkv.bias\)",
+        ),
         (lambda s: s.pop("cls_token"), {}, "cls_token"),
         (lambda s: s.pop("pos_embed"), {}, "pos_embed"),
         (lambda s: s.update(surprise=torch.ones(1)), {}, r"1 unexpected \(surprise\)"),

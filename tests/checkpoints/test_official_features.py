@@ -6,9 +6,9 @@ from mmengine.config import Config
 
 from mimeval.backbones import VisionTransformer
 from mimeval.checkpoints import load_backbone, read_state
-from mimeval.checkpoints.build import backbone_settings
 from mimeval.checkpoints.convert import with_heads
 from mimeval.checkpoints.formats import families_of, recognise
+from mimeval.checkpoints.settings import backbone_settings
 from mimeval.cli.main import main
 from mimeval.errors import UserError
 from mimeval.transfer.checks import check_checkpoints

@@ -110,3 +110,23 @@ def test_what_does_not_fit(tmp_path, capsys, build, arguments, says):
     assert main(["convert", str(source), str(tmp_path / "y.pth"), *arguments]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "y.pth").exists()
+
+
+def test_patches_of_another_size_keep_the_grid_and_its_positions(tmp_path):
+    source = saved(tmp_path / "vit.pth", vit(), **{"decoders.0.pred.weight": torch.ones(3, 3)})
+    assert main(["convert", str(source), str(tmp_path / "x.safetensors"), "--patch-size", "16"]) == 0
+    small, large = load_backbone(source, num_heads=4), load_backbone(tmp_path / "x.safetensors", num_heads=4)
+    assert (large.patch_size, large.grid) == (16, small.grid) and torch.equal(large.pos_embed, small.pos_embed)
+    expected = torch.nn.functional.interpolate(small.patch_embed.proj.weight, size=(16, 16), mode="bicubic")
+    assert torch.equal(large.patch_embed.proj.weight, expected)
+    assert not any(name.startswith("decoders.") for name in read_state(tmp_path / "x.safetensors").state)
+
+
+def test_patches_are_resized_of_a_vit_alone(tmp_path):
+    source = saved(tmp_path / "swin.pth", swin(48, 6))
+    with pytest.raises(UserError, match="expected the patches of a ViT for --patch-size 8, found Swin"):
+        convert(source, tmp_path / "x.pth", patch_size=8)
+    with pytest.raises(UserError, match="expected the patches of a ViT for --patch-size 0"):
+        convert(saved(tmp_path / "vit.pth", vit()), tmp_path / "x.pth", patch_size=0)
+    report = convert(tmp_path / "vit.pth", tmp_path / "x.pth", "timm", patch_size=16, num_heads=4)
+    assert report.feature_difference == 0 and report.verification.startswith("verified with timm")

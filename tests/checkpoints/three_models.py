@@ -7,7 +7,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 from mimeval.backbones import SwinTransformer
-from mimeval.checkpoints.build import backbone_settings
+from mimeval.checkpoints.settings import backbone_settings
 from mimeval.engine.config import load_config
 from mimeval.engine.environment import setup_environment
 from mimeval.registry import MODELS

@@ -113,7 +113,6 @@ CHECKPOINTS = {
 MISFITS = {
     "wide": "wide.pth: the checkpoint is ViT width 32",
     "shallow": "shallow.pth: the checkpoint is ViT width 64 depth 2",
-    "patch": "patch.pth: the checkpoint is ViT width 64 depth 4 patch 8",
     "partly": "partly.pth (family mae) does not fit the config's backbone: 8 of the backbone's 54 tensors missing",
 }
 
@@ -128,6 +127,21 @@ def test_transfer_of_a_wrong_checkpoint(name, says, files, data, tmp_path, capsy
     command = ["transfer", files / f"{name}.pth", "--data", data, "--out", out, "--tasks", "knn", "--no-random"]
     fails(capsys, out, command, says)
     assert not Path("PWNED").exists()
+
+
+def test_transfer_of_patches_that_a_recipe_of_maps_does_not_have(files, data, tmp_path, capsys):
+    command = [
+        "transfer",
+        files / "patch.pth",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "out",
+        "--tasks",
+        "segmentation,knn",
+    ]
+    says = "its maps have steps of 4 pixels, and the encoder's patches 8; leave it out (--tasks knn), or give a suite"
+    fails(capsys, tmp_path / "out", command, says)
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,13 @@ def test_a_folder_with_something_in_it_needs_resume(tmp_path, data):
 def test_a_head_of_another_size_than_the_data_is_refused(tmp_path, data):
     with pytest.raises(UserError, match="model.head.num_classes is 7, but the training images have 10 classes"):
         transfer(request(tmp_path, data=str(data), tasks=["linear"], options=["linear.model.head.num_classes=7"]))
+
+
+def test_the_command_lines_three_words_for_a_waiver(tmp_path, checkpoint, monkeypatch):
+    from mimeval.cli.main import main
+
+    seen = []
+    monkeypatch.setattr("mimeval.transfer.suite.transfer", lambda request: seen.append(request.waive) or [])
+    command = ["transfer", str(checkpoint), "--out", str(tmp_path / "out"), "--waive", "shape:norm.*"]
+    assert main([*command, "--allow-missing", "a.*", "b", "--allow-unexpected", "c"]) == 0
+    assert seen == [["shape:norm.*", "missing:a.*", "missing:b", "unexpected:c"]]

@@ -12,7 +12,7 @@ from mimeval.checkpoints.state import Checkpoint
 from mimeval.errors import UserError
 
 from .architecture import Architecture, State
-from .base import Family, encoder_of
+from .base import Family, Normalisation, encoder_of, three_each
 from .beit import BEiT, BEiTv2
 from .cae import CAE
 from .clustermim import ClusterMIM
@@ -35,6 +35,7 @@ from .mmseg import MMSegBEiT, MMSegMAE, MMSegViT
 from .mocov3 import MoCoV3
 from .own import Own
 from .simmim import SimMIM
+from .stored import header, stored_normalisation
 from .timm import OfficialSwin, TimmSwin, TimmViT
 from .vitdet import MMDetViTDet, ViTDet
 
@@ -99,6 +100,13 @@ class Recognised:
     def encoder(self) -> State:
         """The encoder's tensors by own name without `backbone.`."""
         return encoder_of(self.own)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and std of the images in pre-training: as a conversion noted them, else of the family that the weights came from."""
+        noted = three_each(*stored_normalisation(self.meta))
+        first = next((one for one in FAMILIES if one.name == header(self.meta).get("family")), self.family)
+        return noted or first.normalisation(self.meta)
 
 
 def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str] = ()) -> Recognised:

@@ -37,6 +37,7 @@ class Architecture:
     """How the family's own code resizes positions, and tables of relative biases: one of positions.py's ways; None: no own way."""
     table_resample: str | None = None
     heads_are_stored: bool = False
+    """Whether the file or its family's code tells the number of heads, not convention alone."""
     decoder_dim: int | None = None
     decoder_depth: int = 0
 

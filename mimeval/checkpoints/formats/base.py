@@ -8,6 +8,7 @@ is loaded into, such as positions at another image size, is in fit.py.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ __all__ = ["DOWNSTREAM", "FRESH_FC_NORM", "Absence", "Architecture", "Family", "
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Family:
     facts: Mapping[str, Any] = {}
     """Fields of the Architecture that shapes do not tell: norm_eps, k_bias, pos_resample, table_resample, ..."""
     heads_by_width: Mapping[int, int] = {}
-    """Heads where they are not 64 wide."""
+    """Heads by the family's own code, where they are not 64 wide."""
     switches: Mapping[str, tuple[str, ...]] = {}
     """Choices beside the common ones (container, positions, tables), with their values; the first is the default."""
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -150,7 +152,7 @@ class Family:
         facts = {key: value for key, value in self.facts.items() if hasattr(architecture, key)}
         width = architecture.embed_dim
         if architecture.kind == "vit" and not architecture.heads_are_stored and width in self.heads_by_width:
-            facts["num_heads"] = self.heads_by_width[width]  # type: ignore[index]
+            facts.update(num_heads=self.heads_by_width[width], heads_are_stored=True)  # type: ignore[index]
         if architecture.final_norm is None and "encoding.tap_norms.0.weight" in own:
             facts["final_norm"] = "tap"
         embed = own.get("decoders.0.embed.weight")
@@ -169,6 +171,10 @@ class Family:
             if names:
                 return last_tap(owner, names, own, backbone_config(meta))
         return None
+
+    def normalisation(self, meta: dict[str, Any]) -> Normalisation:
+        """Mean and std of the images in pre-training, values 0..1, RGB; `meta` is what else the file holds."""
+        return self.mean, self.std
 
     def beside(self, path: Path) -> dict[str, Any]:
         """What stands beside a file of the family in its folder and tells what shapes do not; added to its meta."""
@@ -194,6 +200,18 @@ def last_tap(owner: str, names: list[str], own: State, config: dict[str, Any]) -
 def encoder_of(own: State) -> State:
     """The encoder's tensors by own name without `backbone.`."""
     return {n.removeprefix("backbone."): tensor for n, tensor in own.items() if n.startswith("backbone.")}
+
+
+def three_each(mean: Any, std: Any) -> Normalisation | None:
+    """Mean and std that a file states, None where it states none that are three numbers each."""
+    given = []
+    for values in (mean, std):
+        if not isinstance(values, list | tuple) or len(values) != 3:
+            return None
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+            return None
+        given.append(tuple(float(value) for value in values))
+    return (given[0], given[1]) if all(value > 0 for value in given[1]) else None
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:

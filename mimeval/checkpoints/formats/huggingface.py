@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .architecture import Architecture, State
-from .base import PRETRAINING
+from .base import PRETRAINING, Normalisation, three_each
 from .layouts import ENDS_OF_OURS, ClassRow, Library, with_heads, without_other_decoders
+from .stored import mapping
 from .transform import JoinQKV, PixelShuffleHead
 
 LARGEST_CONFIG = 1 << 20
+PROCESSOR = "preprocessor_config.json"
 HEAD_REASON = "a classifier"
 EMBEDDINGS = (
     ("embeddings.cls_token", "backbone.cls_token"),
@@ -58,9 +60,9 @@ def blocks(theirs: str, ours: str, rows: tuple[tuple[str, str], ...]) -> tuple[t
     return tuple((f"{theirs}.{name}", f"{ours}.{own}") for name, own in rows)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """config.json in the folder of a file, empty where there is none that can be read."""
-    config = path.parent / "config.json"
+def read_config(path: Path, name: str = "config.json") -> dict[str, Any]:
+    """A JSON file in the folder of a checkpoint, empty where there is none that can be read."""
+    config = path.parent / name
     try:
         if config.stat().st_size > LARGEST_CONFIG:
             return {}
@@ -104,9 +106,16 @@ class HuggingFace(Library):
         return self.prefixes[0]
 
     def beside(self, path: Path) -> dict[str, Any]:
-        """As in Family: config.json, where it is of such a model."""
+        """As in Family: config.json, where it is of such a model, and the settings of its image processor."""
         config = read_config(path)
-        return {"config.json": config} if config.get("model_type") in self.model_types else {}
+        if config.get("model_type") not in self.model_types:
+            return {}
+        return {"config.json": config, PROCESSOR: read_config(path, PROCESSOR)}
+
+    def normalisation(self, meta: dict[str, Any]) -> Normalisation:
+        """As in Family: the image processor's."""
+        stated = mapping(meta, PROCESSOR)
+        return three_each(stated.get("image_mean"), stated.get("image_std")) or super().normalisation(meta)
 
     def architecture(self, own: State, meta: dict[str, Any]) -> Architecture:
         """As in Family; config.json says what shapes do not."""

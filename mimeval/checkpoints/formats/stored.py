@@ -14,7 +14,12 @@ ARCH_HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16}
 
 def header(meta: dict[str, Any]) -> dict[str, Any]:
     """What stands beside the state dict: both the runner's checkpoints and ours keep it under `meta`."""
-    found = meta.get("meta")
+    return mapping(meta, "meta")
+
+
+def mapping(meta: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping under a key, empty if there is none: files hold anything."""
+    found = meta.get(key)
     return found if isinstance(found, dict) else {}
 
 
@@ -29,6 +34,15 @@ def backbone_config(meta: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError):
         return config
     return {**config, **facts} if isinstance(facts, dict) else config
+
+
+def stored_normalisation(meta: dict[str, Any]) -> tuple[Any, Any]:
+    """Mean and std of the images as our header notes them; (None, None) if it does not."""
+    try:
+        noted = json.loads(header(meta).get("normalisation", "[]"))
+    except (TypeError, ValueError):
+        noted = []
+    return (noted[0], noted[1]) if isinstance(noted, list) and len(noted) == 2 else (None, None)
 
 
 def _runners(meta: dict[str, Any]) -> dict[str, Any]:

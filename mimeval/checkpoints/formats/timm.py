@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from .architecture import Architecture, State, table_grid
+from .base import Normalisation, three_each
 from .huggingface import read_config
 from .layouts import BUFFERS, ENDS_OF_OURS, Library, with_heads
 from .plain import owner
 from .simmim import SWIN
+from .stored import mapping
 from .transform import Step
 
 
@@ -45,6 +47,11 @@ class Timm(Library):
         """As in Family: config.json of a hub folder, for the arguments of the model that it was made with."""
         config = read_config(path)
         return {"config.json": config} if isinstance(config.get("architecture"), str) else {}
+
+    def normalisation(self, meta: dict[str, Any]) -> Normalisation:
+        """As in Family: config.json's, which differs from one model of timm to the next."""
+        stated = mapping(mapping(meta, "config.json"), "pretrained_cfg")
+        return three_each(stated.get("mean"), stated.get("std")) or super().normalisation(meta)
 
     def architecture(self, own: State, meta: dict[str, Any]) -> Architecture:
         """As in Family."""

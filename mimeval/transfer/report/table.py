@@ -146,7 +146,7 @@ def _cell(column: Column, records: Sequence[Record]) -> Cell:
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
-    found = [text for record in records for text in (record.note.strip(), _loading(record)) if text]
+    found = [text for record in records for text in (record.note.strip(), _loading(record), _adapted(record)) if text]
     return list(dict.fromkeys(found))
 
 
@@ -156,6 +156,15 @@ def _loading(record: Record) -> str:
     reports = [checkpoint, *(value for value in checkpoint.values() if isinstance(value, dict))]
     waived = dict.fromkeys(str(name) for report in reports for name in report.get("waived") or ())
     return f"The checkpoint was loaded only in part, as asked for; waived: {', '.join(waived)}." if waived else ""
+
+
+def _adapted(record: Record) -> str:
+    differs = (record.checkpoint or {}).get("adapted") or ()
+    return (
+        f"The encoder is the checkpoint's where the recipe has another: {', '.join(map(str, differs))}."
+        if differs
+        else ""
+    )
 
 
 def _compare(cells: list[Cell], random: Cell | None) -> None:

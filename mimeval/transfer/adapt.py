@@ -1,0 +1,78 @@
+"""A task's config for a checkpoint: the encoder and the images' normalisation are those of its pre-training, the rest the recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from mimeval.checkpoints.encoder import is_windowed, obstacle, size_for, with_encoder
+from mimeval.checkpoints.formats import Recognised
+from mimeval.checkpoints.formats.architecture import Architecture
+from mimeval.checkpoints.formats.base import IMAGENET_MEAN, IMAGENET_STD, Normalisation
+from mimeval.errors import UserError
+
+IMAGENET: Normalisation = (IMAGENET_MEAN, IMAGENET_STD)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a task's config needs to know of a checkpoint."""
+
+    path: Path
+    architecture: Architecture
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, path: Path, found: Recognised) -> Known:
+        return cls(path, found.architecture, found.normalisation)
+
+
+def adapt(cfg: Config, known: Known, tasks: Sequence[str] = ()) -> list[str]:
+    """Change a task's config in place; returns what differs from the recipe, in phrases.
+
+    Raises UserError where the recipe cannot have this encoder at all; tasks: those that were asked for.
+    """
+    backbone = cfg.model.backbone.to_dict()
+    if size_for(backbone, known.architecture) is None:
+        return _images(cfg, known.normalisation)  # another size, or a Swin: the strict loader says what does not fit
+    maps = backbone.get("out_type") == "maps"
+    if reason := obstacle(known.architecture, is_windowed(backbone), maps, backbone.get("patch_size", 16)):
+        task = cfg.protocol.task
+        others = ",".join(other for other in tasks if other != task)
+        raise UserError(
+            f"{known.path}: the recipe of {task} ({cfg.protocol.name}) cannot have its encoder: {reason}; leave it out"
+            f"{f' (--tasks {others})' if others else ''}, or give a suite with another recipe."
+        )
+    changed, differs = with_encoder(backbone, known.architecture)
+    cfg.model.backbone = ConfigDict(changed)
+    differs += _neck(cfg, changed)
+    return differs + _images(cfg, known.normalisation)
+
+
+def _neck(cfg: Config, backbone: dict) -> list[str]:
+    neck = cfg.model.get("neck")
+    if neck is None or not str(neck.get("type")).endswith("ProbeNeck"):
+        return []
+    if backbone.get("class_token", True) or not neck.get("class_token", True):
+        return []
+    neck.class_token = False
+    if neck.get("tokens") != "cls":
+        return []
+    neck.tokens = "mean"
+    return ["the mean of the patches in place of the class token"]
+
+
+def _images(cfg: Config, normalisation: Normalisation) -> list[str]:
+    # ImageNet's values are what every family has that states none, so that a recipe's own may stay.
+    preprocessor = cfg.model.get("data_preprocessor")
+    if normalisation == IMAGENET or preprocessor is None or "mean" not in preprocessor:
+        return []
+    mean, std = ([255 * value for value in values] for values in normalisation)
+    if all(abs(a - b) < 0.1 for a, b in zip([*preprocessor.mean, *preprocessor.std], [*mean, *std], strict=True)):
+        return []
+    preprocessor.mean, preprocessor.std = mean, std
+    numbers = [" ".join(f"{value:.3g}" for value in values) for values in normalisation]
+    return [f"images normalised with mean {numbers[0]}, std {numbers[1]}"]
