@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from mimeval import __version__
 from mimeval.errors import UserError
@@ -114,7 +116,7 @@ def convert(
         found.architecture = with_heads(src, found.architecture, num_heads)
     if patch_size is not None:
         found = with_patches(src, found, patch_size)
-    _check_whole(src, found)
+    _check_whole(checkpoint, found)
     own, architecture, notes = at_size(src, found, image_size, window)
     layout = laid_out(src, to, found, own, architecture)
     family, architecture = layout.family, layout.architecture
@@ -129,8 +131,9 @@ def convert(
         transformations=[*found.transformations, *notes, *layout.notes],
     )
     with new_checkpoint(target) as temporary:
-        _write(temporary, target.suffix, layout, _provenance(checkpoint, found, architecture, report.transformations))
-        _compare_tensors(layout.state, temporary, target)
+        provenance = _provenance(checkpoint, found, architecture, report.transformations)
+        _write(temporary, target.suffix, layout, provenance, checkpoint.let_go)
+        _compare_tensors(layout.state, temporary, target, checkpoint.let_go)
         expected, report.features_skipped = _features_of(checkpoint, found, architecture)
         # All tensors of the source are let go: one file at a time is mapped into memory.
         del checkpoint, found, own, layout
@@ -139,12 +142,12 @@ def convert(
     return report
 
 
-def _write(path: Path, suffix: str, layout: Layout, provenance: dict[str, str]) -> None:
+def _write(path: Path, suffix: str, layout: Layout, provenance: dict[str, str], written: Callable[[], object]) -> None:
     if suffix == ".safetensors":
-        save_safetensors(path, layout.state, provenance)
+        save_safetensors(path, layout.state, provenance, written)
     else:
         state = {name: _alone(tensor) for name, tensor in layout.state.items()}
-        save_pth(path, {layout.family.containers[0]: state, "meta": provenance})
+        save_pth(path, {layout.family.containers[0]: state, "meta": provenance}, written)
 
 
 def _alone(tensor: Tensor) -> Tensor:
@@ -164,11 +167,11 @@ def with_heads(src: str | os.PathLike, architecture: Architecture, num_heads: in
     return replace(architecture, num_heads=num_heads, heads_are_stored=True)
 
 
-def _check_whole(src: str | os.PathLike, found: Recognised) -> None:
+def _check_whole(checkpoint: Checkpoint, found: Recognised) -> None:
     # What nothing could load afterwards is not worth writing. Tensors too many are kept: they are another backbone's.
-    encoder = found.encoder
+    src, encoder = checkpoint.path, found.encoder
     buffers = {name for name in encoder if found.family.reason_to_leave(f"backbone.{name}") == BUFFER}
-    check_finite(src, {name: tensor for name, tensor in encoder.items() if name not in buffers})
+    check_finite(src, {name: tensor for name, tensor in encoder.items() if name not in buffers}, checkpoint.let_go)
     settings = backbone_settings(found.architecture, guess_heads=True)
     if settings is None:
         return
@@ -211,9 +214,12 @@ def _provenance(
     return known
 
 
-def _compare_tensors(state: State, file: Path, target: Path) -> None:
+def _compare_tensors(state: State, file: Path, target: Path, compared: Callable[[], object]) -> None:
     written, _ = unwrap(describe_state(file).state)
-    differing = [name for name in state.keys() | written.keys() if not _equal(state.get(name), written.get(name))]
+    differing = []
+    for name in state.keys() | written.keys():
+        differing += [] if _equal(state.get(name), written.get(name)) else [name]
+        compared()
     if differing:
         raise RuntimeError(
             f"{target}: read back, {len(differing)} tensors differ from what was written: {differing[:4]}"
@@ -257,9 +263,10 @@ def _compare_features(expected: Features, file: Path, family: Family, report: Co
     if not difference <= FEATURE_TOLERANCE:
         raise RuntimeError(f"{report.target}: its features differ by {difference} from those of {report.source}")
     report.feature_difference = difference
-    report.verification_difference, report.verification = libraries.verify(
-        family, found.state, report.architecture, expected.settings, expected.image, after[-1]
-    )
+    with _sparing(written):
+        report.verification_difference, report.verification = libraries.verify(
+            family, found.state, report.architecture, expected.settings, expected.image, after[-1]
+        )
 
 
 def _features(settings: dict[str, Any], image: Tensor, checkpoint: Checkpoint, found: Recognised) -> tuple[Tensor, ...]:
@@ -270,5 +277,15 @@ def _features(settings: dict[str, Any], image: Tensor, checkpoint: Checkpoint, f
     if any(parameter.is_meta for parameter in backbone.parameters()):
         backbone = MODELS.build(settings)
         load_recognised(backbone, checkpoint, found)
-    with torch.inference_mode():
+    with torch.inference_mode(), _sparing(checkpoint):
         return backbone.float().eval()(image)
+
+
+@contextmanager
+def _sparing(checkpoint: Checkpoint) -> Iterator[None]:
+    """Modules run inside give back the memory of what is mapped from the checkpoint's file, each when it is done."""
+    hook = register_module_forward_hook(checkpoint.let_go)
+    try:
+        yield
+    finally:
+        hook.remove()

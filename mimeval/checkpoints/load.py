@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, overload
@@ -169,7 +169,7 @@ def load_recognised(
     problems["shape"] = waivers.remaining("shape", other_shape)
     loaded = [name for name in shared if name not in other_shape]
     _raise_problems(path, found, problems, encoder, target, loaded)
-    check_finite(path, {name: encoder[name] for name in loaded})
+    check_finite(path, {name: encoder[name] for name in loaded}, checkpoint.let_go)
 
     # A backbone without memory for its parameters takes the file's own tensors (rebuild/case.py: parameters_later).
     hollow = any(parameter.is_meta for parameter in backbone.parameters())
@@ -201,8 +201,11 @@ def load_recognised(
     return report
 
 
-def check_finite(path: str | os.PathLike, state: State) -> None:
-    """Raises UserError naming the tensors that hold NaN or infinite values, or values that are no floating-point numbers."""
+def check_finite(path: str | os.PathLike, state: State, looked: Callable[[], object] = lambda: None) -> None:
+    """Raises UserError naming the tensors that hold NaN or infinite values, or values that are no floating-point numbers.
+
+    looked: called after each tensor.
+    """
     others = [name for name, tensor in state.items() if not tensor.is_floating_point()]
     if others:
         dtype = str(state[others[0]].dtype).removeprefix("torch.")
@@ -210,7 +213,10 @@ def check_finite(path: str | os.PathLike, state: State) -> None:
             f"{path}: expected floating-point weights, found {dtype} values in {_first(others)}; a quantised file cannot be used, "
             "get the one that it was made from."
         )
-    infinite = [name for name, tensor in state.items() if not _is_finite(tensor)]
+    infinite = []
+    for name, tensor in state.items():
+        infinite += [] if _is_finite(tensor) else [name]
+        looked()
     if infinite:
         raise UserError(
             f"{path} holds values that are not finite (NaN or infinite) in {_first(infinite)}; it cannot be used."

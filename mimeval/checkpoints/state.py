@@ -60,6 +60,13 @@ class Checkpoint:
     path: Path
     states: dict[str, dict[str, Tensor]]
     meta: dict[str, Any] = field(default_factory=dict)
+    reader: Reader | None = None
+    """Of tensors that are mapped from the file."""
+
+    def let_go(self, *_: Any) -> None:
+        """Give back the memory of mapped tensors that were looked at (Reader.let_go); takes whatever a hook is given."""
+        if self.reader is not None:
+            self.reader.let_go()
 
     @property
     def container(self) -> str:
@@ -121,6 +128,7 @@ def read_state(path: str | os.PathLike, trust_pickle: bool = False) -> Checkpoin
             if isinstance(stored, Stored):
                 check_sum(stored.extent)
         states[name] = {key: _tensor(value, reader) for key, value in state.items()}
+    checkpoint.reader = reader
     return checkpoint
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -53,10 +53,14 @@ def new_checkpoint(path: str | os.PathLike) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {reason}; nothing was left there.") from error
 
 
-def save_pth(path: Path, content: dict) -> None:
-    """torch.save. Raises OSError where the disk does not take it."""
+def save_pth(path: Path, content: dict, written: Callable[[], object] | None = None) -> None:
+    """torch.save; `written` is called now and then. Raises OSError where the disk does not take it."""
     try:
-        torch.save(content, path)
+        if written is None:
+            torch.save(content, path)
+        else:
+            with path.open("wb") as stream:
+                torch.save(content, _Telling(stream, written))  # type: ignore[arg-type]
     except RuntimeError as error:
         # torch says that a write failed and not why; a full disk refuses this, too, and says so.
         with path.open("ab") as stream:
@@ -66,10 +70,35 @@ def save_pth(path: Path, content: dict) -> None:
         raise OSError(_first_line(error)) from error
 
 
-def save_safetensors(path: Path, state: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
+class _Telling:
+    """A file for torch.save that calls `written` after every OFTEN bytes."""
+
+    OFTEN = 64 << 20
+
+    def __init__(self, stream: BinaryIO, written: Callable[[], object]):
+        self.stream, self.written, self.since = stream, written, 0
+
+    def write(self, data: Any) -> int:
+        self.since += len(data)
+        if self.since >= self.OFTEN:
+            self.since = 0
+            self.written()
+        return self.stream.write(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def save_safetensors(
+    path: Path,
+    state: dict[str, Tensor],
+    meta: dict[str, Any] | None = None,
+    written: Callable[[], object] = lambda: None,
+) -> None:
     """A safetensors file, tensor by tensor: its library would hold all of them in memory, twice, and put metadata in random order.
 
-    Wide types first, as the library does, so that every tensor lies aligned; equal content has one SHA-256. Raises OSError.
+    Wide types first, as the library does, so that every tensor lies aligned; equal content has one SHA-256. `written` is called
+    after each tensor. Raises OSError.
     """
     header = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (meta or {}).items()}
     order = sorted(state, key=lambda name: (-state[name].dtype.itemsize, name))
@@ -86,6 +115,7 @@ def save_safetensors(path: Path, state: dict[str, Tensor], meta: dict[str, Any] 
         for name in order:
             plain = state[name].detach().cpu().contiguous().flatten()
             stream.write(plain.view(torch.uint8).numpy().data)
+            written()
 
 
 def _first_line(error: Exception) -> str:

@@ -177,7 +177,7 @@ def test_a_wrong_result_does_not_stay(tmp_path, monkeypatch):
     convert(source, target)
     before = target.read_bytes()
 
-    def corrupt(path, state, meta):
+    def corrupt(path, state, meta, written):
         save_file({name: tensor + 1 for name, tensor in state.items()}, path)
 
     monkeypatch.setattr(sys.modules[convert.__module__], "save_safetensors", corrupt)

@@ -5,7 +5,9 @@ import collections
 import os
 import pickle
 import stat
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from mimeval.checkpoints.state import read_file, read_state, sha256, write_pth, write_safetensors
+from mimeval.checkpoints.state import Checkpoint, read_file, read_state, sha256, write_pth, write_safetensors
+from mimeval.checkpoints.writing import save_pth
 from mimeval.errors import UserError
 
 
@@ -228,3 +231,36 @@ def test_equal_content_gives_equal_bytes(tmp_path):
     assert len(contents) == 1
     read = read_state(tmp_path / "a.safetensors")
     assert read.state.keys() == state.keys() and all(torch.equal(read.state[name], state[name]) for name in state)
+
+
+def resident_of_files() -> int:
+    """Bytes of mapped files that this process has in memory."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile:"))
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system says what is in memory on Linux alone")
+@pytest.mark.parametrize("extension", ["pth", "safetensors"])
+def test_memory_of_mapped_tensors_is_given_back_and_their_values_stay(tmp_path, extension):
+    state = {f"w{number}": torch.full((2 << 20,), float(number)) for number in range(8)}  # 64 MB
+    if extension == "pth":
+        write_pth(tmp_path / "x.pth", {"model": state})
+    else:
+        write_safetensors(tmp_path / "x.safetensors", state)
+    checkpoint = read_state(tmp_path / f"x.{extension}")
+    before = resident_of_files()
+    sums = [tensor.sum().item() for tensor in checkpoint.state.values()]
+    assert resident_of_files() - before > 60e6
+    checkpoint.let_go()
+    assert resident_of_files() - before < 4e6
+    assert [tensor.sum().item() for tensor in checkpoint.state.values()] == sums
+    Checkpoint(tmp_path, {"": {}}).let_go()  # nothing is mapped
+
+
+def test_a_converted_file_is_the_same_whether_it_is_told_about_or_not(tmp_path):
+    content = {"model": {"w": torch.arange(1 << 22), "v": torch.ones(3)}, "epoch": 3}
+    told = []
+    save_pth(tmp_path / "told.pth", content, lambda: told.append(1))
+    save_pth(tmp_path / "plain.pth", content)
+    ours, theirs = (read_state(tmp_path / f"{name}.pth") for name in ("told", "plain"))
+    assert ours.meta == theirs.meta and all(torch.equal(ours.state[key], theirs.state[key]) for key in content["model"])

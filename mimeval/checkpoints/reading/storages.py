@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,8 @@ MOST_DIMS = 16
 MOST_SHARED = 4
 SLACK = 16 << 20
 CHUNK = 1 << 22
+# madvise(2), where DONTNEED drops pages at once.
+_madvise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,16 @@ class Reader:
         if stored.parameter:
             return torch.nn.Parameter(tensor, stored.requires_grad)
         return tensor.requires_grad_(stored.requires_grad and tensor.is_floating_point())
+
+    def let_go(self) -> None:
+        """Give the memory behind mapped tensors back: what is used again comes from the file again.
+
+        Else every page that was ever looked at stays, and a conversion would hold its source and its target in full. Whoever has
+        written to such a tensor loses that.
+        """
+        if _madvise is not None:
+            for storage in self._maps.values():
+                _madvise(ctypes.c_void_p(storage.data_ptr()), ctypes.c_size_t(storage.nbytes()), mmap.MADV_DONTNEED)
 
     def _storage(self, extent: Extent, itemsize: int) -> torch.UntypedStorage:
         # Where the bytes do not lie as the processor wants them, they have to be copied.
