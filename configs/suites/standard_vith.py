@@ -9,6 +9,7 @@ expected  each task's config; published figures, not run here
 data_root = "data/"
 seeds = [0]
 tasks = dict(
+    knn=dict(config="../transfer/knn_vith.py"),
     linear=dict(config="../transfer/linear_vith.py"),
     finetune=dict(config="../transfer/finetune_vith.py"),
 )

@@ -27,11 +27,12 @@ class Suite:
 # By kind, width and depth.
 SUITES = {
     ("vit", 64, 4): Suite("demo", windowed=(), patch_size=4, data="data/demo"),
+    ("vit", 384, 12): Suite("standard_vits"),
     ("vit", 768, 12): Suite("standard"),
     ("vit", 1024, 24): Suite("standard_vitl"),
-    ("vit", 1280, 32): Suite("standard_vith", tasks=("linear", "finetune"), maps=(), windowed=()),
+    ("vit", 1280, 32): Suite("standard_vith", tasks=("knn", "linear", "finetune"), maps=(), windowed=()),
     ("swin", 128, 24): Suite("standard"),  # by its `swin`
-    ("swin", 192, 24): Suite("standard_swinl", tasks=("finetune", "segmentation"), windowed=()),
+    ("swin", 192, 24): Suite("standard_swinl", tasks=("finetune", "segmentation"), maps=("segmentation",), windowed=()),
 }
 
 

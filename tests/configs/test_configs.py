@@ -23,7 +23,8 @@ UNCOUNTED = ("demo/", "examples/", "bench/", "tokenizers/")
 # Parameters in all, fixed position tables included. Pre-training and classification: counted on the official models. BEiT's
 # and SimMIM's ViT-B have 86,530,984; the 12 x 768 more here are key biases, which no softmax can tell from none.
 # Published: ViTDet-B 111 M, L 331 M, H 662 M (2203.16527); the older benchmark's ViT-B 118.67 M (MIMDet); UperNet with BEiT-B
-# 163 M, L 441 M (unilm), with Swin-B 121 M, L 234 M (Swin, mmseg).
+# 163 M, L 441 M (unilm), with Swin-B 121 M, L 234 M (Swin, mmseg); ViT-S 22 M (DeiT; 22,050,664 in
+# timm), with ViTDet and UperNet none: encoder, pyramid and heads were counted by hand from their widths.
 PARAMETERS = {
     "mae_vitb.py": 111_907_840,
     "mae_vitl.py": 329_541_888,
@@ -59,14 +60,18 @@ PARAMETERS = {
     "combined_vitb.py": 89_916_140 + 353_024 + (65 + 129 + 257 + 257) * (50 - 27),
     "transfer/knn_vitb.py": 85_798_656,
     "transfer/knn_vitl.py": 303_301_632,
+    "transfer/knn_vits.py": 21_665_664,
+    "transfer/knn_vith.py": 630_764_800,
     "transfer/linear_vitb.py": 86_567_656,
     "transfer/linear_vitl.py": 304_326_632,
+    "transfer/linear_vits.py": 22_050_664,
     "transfer/linear_vith.py": 632_045_800,
     # Swin-B without a classifier, and with one.
     "transfer/knn_swinb.py": 86_743_224,
     "transfer/linear_swinb.py": 87_768_224,
     "transfer/finetune_vitb.py": 86_567_656,
     "transfer/finetune_vitl.py": 304_326_632,
+    "transfer/finetune_vits.py": 22_050_664,
     "transfer/finetune_vith.py": 632_045_800,
     "transfer/finetune_localmim_vitb.py": 86_567_656,
     "transfer/finetune_localmim_vitb_100ep.py": 86_567_656,
@@ -83,6 +88,7 @@ PARAMETERS = {
     "transfer/finetune_beit_vitb.py": 86_530_984 + 12 * 768,
     "transfer/maskrcnn_vitdet_vitb.py": 110_895_792,
     "transfer/maskrcnn_vitdet_vitl.py": 330_684_656,
+    "transfer/maskrcnn_vitdet_vits.py": 44_502_096,
     "transfer/maskrcnn_vitdet_vith.py": 661_203_760,
     "transfer/maskrcnn_li2021_vitb.py": 118_674_952,
     "transfer/maskrcnn_li2021_vitb_25ep.py": 118_674_952,
@@ -90,6 +96,7 @@ PARAMETERS = {
     "transfer/maskrcnn_swinb.py": 107_141_800,
     "transfer/upernet_vitb.py": 163_877_228,
     "transfer/upernet_vitl.py": 441_472_812,
+    "transfer/upernet_vits.py": 41_997_644,
     "transfer/upernet_localmim_vitb.py": 163_877_228,
     "transfer/upernet_beit_vitb.py": 163_090_028,
     "transfer/upernet_swinb.py": 121_279_716,

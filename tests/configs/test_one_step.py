@@ -46,6 +46,7 @@ CONFIGS = [
     "transfer/finetune_simmim_swinb_100ep_192",
     "transfer/finetune_simmim_swinl",
     "transfer/finetune_beit_vitb",
+    "transfer/maskrcnn_vitdet_vits",
     "transfer/maskrcnn_vitdet_vitb",
     "transfer/maskrcnn_vitdet_vitl",
     "transfer/maskrcnn_vitdet_vith",
@@ -53,6 +54,7 @@ CONFIGS = [
     "transfer/maskrcnn_li2021_vitb_25ep",
     "transfer/maskrcnn_li2021_vitb_50ep",
     "transfer/maskrcnn_swinb",
+    "transfer/upernet_vits",
     "transfer/upernet_vitb",
     "transfer/upernet_vitl",
     "transfer/upernet_localmim_vitb",
@@ -62,7 +64,7 @@ CONFIGS = [
     "transfer/upernet_swinl",
 ]
 # Widths, image sizes and sample counts that make a model small, whatever they belong to.
-SMALLER = {1024: 64, 768: 24, 512: 32, 256: 16, 224: 32, 2048: 64}
+SMALLER = {1024: 64, 768: 24, 384: 24, 512: 32, 256: 16, 224: 32, 2048: 64}
 
 
 def smaller(value: Any) -> Any:

@@ -91,6 +91,7 @@ def simmim(release: Release, scale: float, per_epoch: int) -> np.ndarray:
 
 
 RELEASES = {
+    "finetune_vits": Release(mae, 2e-3, 1e-6, 5, 100, 4, 0.65),
     "finetune_vitb": Release(mae, 2e-3, 1e-6, 5, 100, 4, 0.65),
     "finetune_vitl": Release(mae, 4e-3, 1e-6, 5, 50, 4, 0.75, depth=24),
     "finetune_vith": Release(mae, 4e-3, 1e-6, 5, 50, 8, 0.75, depth=32),
@@ -109,6 +110,7 @@ RELEASES = {
     ),
     "finetune_simmim_swinl": Release(simmim, 5e-3, 1e-6, 20, 100, 4, 0.7, model=SWIN, decays_bias_tables=False),
     "finetune_beit_vitb": Release(beit, 4e-3, 1e-6, 20, 100, 1, 0.65),
+    "linear_vits": Release(mae, 6.4, 0.0, 10, 90, 4, weight_decay=0.0),  # MAE's for ViT-B: no release has one of ViT-S
     "linear_vitb": Release(mae, 6.4, 0.0, 10, 90, 4, weight_decay=0.0),
     "linear_swinb": Release(mae, 6.4, 0.0, 10, 90, 4, weight_decay=0.0),  # MAE's probe: no release has one of a Swin
     "linear_vitl": Release(mae, 6.4, 0.0, 10, 50, 4, weight_decay=0.0, depth=24),

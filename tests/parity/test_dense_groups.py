@@ -77,11 +77,13 @@ def beit(decay: float, depth: int) -> Rule:
 
 
 RULES: dict[str, Rule] = {
+    "maskrcnn_vitdet_vits": vitdet(0.7, 12, norms=0.0, overrides={"pos_embed": 0.0}),
     "maskrcnn_vitdet_vitb": vitdet(0.7, 12, norms=0.0, overrides={"pos_embed": 0.0}),
     "maskrcnn_vitdet_vitl": vitdet(0.8, 24, norms=0.0, overrides={"pos_embed": 0.0}),
     "maskrcnn_vitdet_vith": vitdet(0.9, 32, norms=None, overrides={}),
     "maskrcnn_li2021_vitb": li2021,
     "maskrcnn_swinb": swin(0.05),
+    "upernet_vits": beit(0.65, 12),
     "upernet_vitb": beit(0.65, 12),
     "upernet_localmim_vitb": beit(0.65, 12),
     "upernet_beit_vitb": beit(0.65, 12),

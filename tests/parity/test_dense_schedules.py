@@ -56,6 +56,7 @@ def swin(epoch: float, warmup: float) -> Callable[[int], float]:
 
 # Lengths of the schedules by the official configs, shortened by `n`.
 OFFICIAL = {
+    "maskrcnn_vitdet_vits": lambda n: vitdet(184375 / n, [163889 / n, 177546 / n], 250 / 184375),
     "maskrcnn_vitdet_vitb": lambda n: vitdet(184375 / n, [163889 / n, 177546 / n], 250 / 184375),
     "maskrcnn_vitdet_vitl": lambda n: vitdet(184375 / n, [163889 / n, 177546 / n], 250 / 184375),
     "maskrcnn_vitdet_vith": lambda n: vitdet(138281 / n, [122916 / n, 133159 / n], 250 / 184375),
@@ -65,6 +66,7 @@ OFFICIAL = {
     "maskrcnn_swinb": lambda n: swin(7330 / n, 500 / n),
     **dict.fromkeys(
         (
+            "upernet_vits",
             "upernet_vitb",
             "upernet_vitl",
             "upernet_localmim_vitb",
