@@ -36,11 +36,18 @@ SUITES = {
 }
 
 
+def suite_for(architecture: Architecture) -> Suite | None:
+    """The shipped suite of an encoder's kind and size."""
+    if not isinstance(architecture, ViT | Swin):
+        return None
+    return SUITES.get((architecture.kind, architecture.embed_dim or 0, architecture.depth))
+
+
 def transfer_command(path: str | os.PathLike, architecture: Architecture) -> tuple[str, list[str]]:
     """The command that runs the suite of this architecture, empty if it is none, and what to know first."""
     if not isinstance(architecture, ViT | Swin):
         return "", ["no suite is for an encoder that is neither a ViT nor a Swin"]
-    suite = SUITES.get((architecture.kind, architecture.embed_dim or 0, architecture.depth))
+    suite = suite_for(architecture)
     name = Path(path).name.split(".")[0] or "checkpoint"
     parts = ["mimeval", "transfer", str(path), "--suite", f"configs/suites/{suite.name}.py" if suite else "SUITE.py"]
     remarks = []

@@ -10,8 +10,9 @@ from mmengine.config import Config, ConfigDict
 
 from mimeval.checkpoints.encoder import is_windowed, obstacle, size_for, with_encoder
 from mimeval.checkpoints.formats import Recognised
-from mimeval.checkpoints.formats.architecture import Architecture
+from mimeval.checkpoints.formats.architecture import Architecture, ViT
 from mimeval.checkpoints.formats.base import IMAGENET_MEAN, IMAGENET_STD, Normalisation
+from mimeval.checkpoints.next_step import suite_for
 from mimeval.errors import UserError
 
 IMAGENET: Normalisation = (IMAGENET_MEAN, IMAGENET_STD)
@@ -37,6 +38,7 @@ def adapt(cfg: Config, known: Known, tasks: Sequence[str] = ()) -> list[str]:
     """
     backbone = cfg.model.backbone.to_dict()
     if size_for(backbone, known.architecture) is None:
+        _name_suite(cfg, known)
         return _images(cfg, known.normalisation)  # another size, or a Swin: the strict loader says what does not fit
     maps = backbone.get("out_type") == "maps"
     if reason := obstacle(known.architecture, is_windowed(backbone), maps, backbone.get("patch_size", 16)):
@@ -50,6 +52,17 @@ def adapt(cfg: Config, known: Known, tasks: Sequence[str] = ()) -> list[str]:
     cfg.model.backbone = ConfigDict(changed)
     differs += _neck(cfg, changed)
     return differs + _images(cfg, known.normalisation)
+
+
+def _name_suite(cfg: Config, known: Known) -> None:
+    """Raises UserError for a ViT of another size than the recipe's, where a suite is shipped for it."""
+    suite = suite_for(known.architecture)
+    is_vit = str(cfg.model.backbone.get("type")).endswith("VisionTransformer")
+    if suite is not None and is_vit and isinstance(known.architecture, ViT):
+        raise UserError(
+            f"{known.path}: the checkpoint is {known.architecture}, and the recipe of {cfg.protocol.task} ({cfg.filename}) is for another "
+            f"width or depth; give --suite configs/suites/{suite.name}.py."
+        )
 
 
 def _neck(cfg: Config, backbone: dict) -> list[str]:
@@ -68,11 +81,19 @@ def _neck(cfg: Config, backbone: dict) -> list[str]:
 def _images(cfg: Config, normalisation: Normalisation) -> list[str]:
     # ImageNet's values are what every family has that states none, so that a recipe's own may stay.
     preprocessor = cfg.model.get("data_preprocessor")
-    if normalisation == IMAGENET or preprocessor is None or "mean" not in preprocessor:
+    if preprocessor is None or "mean" not in preprocessor or _close(normalisation, IMAGENET):
         return []
-    mean, std = ([255 * value for value in values] for values in normalisation)
-    if all(abs(a - b) < 0.1 for a, b in zip([*preprocessor.mean, *preprocessor.std], [*mean, *std], strict=True)):
+    if _close(
+        normalisation, tuple([value / 255 for value in values] for values in (preprocessor.mean, preprocessor.std))
+    ):
         return []
-    preprocessor.mean, preprocessor.std = mean, std
+    preprocessor.mean, preprocessor.std = ([255 * value for value in values] for values in normalisation)
     numbers = [" ".join(f"{value:.3g}" for value in values) for values in normalisation]
     return [f"images normalised with mean {numbers[0]}, std {numbers[1]}"]
+
+
+def _close(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
+    # Configs round to a thousandth of 255.
+    return all(
+        abs(a - b) < 1e-4 for left, right in zip(one, other, strict=True) for a, b in zip(left, right, strict=True)
+    )

@@ -336,6 +336,23 @@ def mmpretrain_beit_shared(folder: Path) -> LibraryFile:
     return mm_file(folder, model, lambda x: model(x)[0], other=None)
 
 
+def mmpretrain_beit2(folder: Path) -> LibraryFile:
+    """Pre-training: the last block's tokens are normed by the neck, which has blocks for the class token besides."""
+    openmmlab()
+    from mmpretrain.models.necks import BEiTV2Neck
+    from mmpretrain.models.selfsup import BEiTPretrainViT
+
+    backbone = shaken(BEiTPretrainViT(arch=MM_VIT, img_size=32, patch_size=8, final_norm=False))
+    neck = shaken(BEiTV2Neck(early_layers=2, backbone_arch=dict(MM_VIT, depth=3)), seed=1)
+    state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    state |= {f"neck.{name}": tensor for name, tensor in neck.state_dict().items()}
+
+    def features(images: Tensor) -> Tensor:
+        return neck.norm(backbone(images, mask=None)[0])
+
+    return LibraryFile(saved(folder, state), features, other=None)
+
+
 MM_SWIN = dict(embed_dims=8, depths=[2, 2, 1, 1], num_heads=[1, 2, 2, 4])
 
 
@@ -425,6 +442,7 @@ MAKERS: dict[Callable[[Path], LibraryFile], str] = {
     mmpretrain_mae: "mmpretrain_vit",
     mmpretrain_beit: "mmpretrain_beit",
     mmpretrain_beit_shared: "mmpretrain_beit",
+    mmpretrain_beit2: "mmpretrain_beit2",
     mmpretrain_swin: "mmpretrain_swin",
     mmpretrain_simmim: "mmpretrain_swin",
     mmseg_vit: "mmseg_vit",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mimeval.checkpoints import load_backbone, read_state
 from mimeval.checkpoints.formats import FAMILIES, families_of, recognise
+from mimeval.checkpoints.formats.base import Family
 from mimeval.cli.main import main as mimeval
 from mimeval.errors import UserError
 from tests.checkpoints import made_files, test_families, test_libraries, test_official_features
@@ -175,7 +176,7 @@ def measured(folder: Path) -> dict[str, Row]:
 
     for name, (family, _, back_to) in FILES.items():
         path = family_file(name, new(folder))
-        back = there_and_back(path, back_to, path.parent, heads(name)) if back_to == family else None
+        back = None if back_to is None else there_and_back(path, back_to, path.parent, heads(name))
         source = repository(family, name)
         if name in test_official_features.TOLERANCE:
             ours = path.parent / "ours.safetensors"
@@ -252,14 +253,25 @@ def new(folder: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=folder))
 
 
+def directions(family: Family) -> str:
+    """Whether a family's files are read, and in which layout they are written."""
+    return "in and out" if family.writable else f"in, out as `{family.written_as}`" if family.written_as else "in"
+
+
 def table(rows: dict[str, Row]) -> str:
     """Markdown, a row for each family in the order of formats.FAMILIES. Raises KeyError for a family that was not measured."""
     lines = [COLUMNS, ("---",) * len(COLUMNS)]
     for family in FAMILIES:
         row = rows[family.name]
         refused = row.compared == ["refused by name"]
-        direction = "refused" if refused else "in and out" if family.writable else "in"
-        back = "" if row.back is None or not family.writable else "bit-exact" if row.back else "NOT EQUAL"
+        direction = "refused" if refused else directions(family)
+        back = (
+            ""
+            if row.back is None or not (family.writable or family.written_as)
+            else "bit-exact"
+            if row.back
+            else "NOT EQUAL"
+        )
         error = "" if refused else f"{row.error:.1e}" if row.error else "0"
         lines.append((f"`{family.name}`", direction, row.source, "; ".join(row.compared), error, back))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

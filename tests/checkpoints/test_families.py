@@ -6,6 +6,7 @@ import torch
 from mimeval.checkpoints import load_backbone, read_state
 from mimeval.checkpoints.convert import convert
 from mimeval.checkpoints.formats import families_of, recognise
+from mimeval.checkpoints.formats.base import IMAGENET_MEAN, IMAGENET_STD
 from mimeval.checkpoints.formats.localmim import LocalMIM, LocalMIMSwin
 from mimeval.checkpoints.formats.simmim import SimMIM
 from mimeval.checkpoints.settings import backbone_settings
@@ -237,3 +238,29 @@ def test_localmim_swin_goes_into_our_model_whole(tmp_path):
         places = [(((cell // 7) * side + rows) * 7 * side + (cell % 7) * side + columns).flatten() for cell in visible]
         order = torch.cat(places).argsort()
         close(latent, outputs[f"latent{level}"][:, order], 5e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "model = dict(data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[51.0, 51.0, 51.0]))",
+            ((0.5,) * 3, (0.2,) * 3),
+        ),
+        (
+            "data_preprocessor = dict(mean=[51.0, 51.0, 51.0], std=[255, 255, 255], second_mean=[1, 1, 1])",
+            ((0.2,) * 3, (1.0,) * 3),
+        ),
+        ("model = dict(data_preprocessor=dict(mean=[127.5], std=[127.5]))", (IMAGENET_MEAN, IMAGENET_STD)),
+        ("model = dict(data_preprocessor=dict(mean='x', std=None))", (IMAGENET_MEAN, IMAGENET_STD)),
+        ("model = 3", (IMAGENET_MEAN, IMAGENET_STD)),
+        ("not python (", (IMAGENET_MEAN, IMAGENET_STD)),
+    ],
+)
+def test_the_images_normalisation_is_a_runners(tmp_path, text, expected):
+    """mmpretrain's own BEiT was trained with ImageNet's values, unilm's with 0.5, and both have mmpretrain's names."""
+    own = load_backbone(family_file("mae_pretrain", tmp_path), num_heads=4).state_dict()
+    state = {f"backbone.{name}": tensor for name, tensor in own.items()}
+    torch.save({"state_dict": state, "meta": {"cfg": text}}, tmp_path / "epoch.pth")
+    found = recognise(read_state(tmp_path / "epoch.pth"))
+    assert (found.family.name, found.normalisation) == ("mimeval", expected)

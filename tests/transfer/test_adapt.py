@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import nn
 
 from mimeval.backbones import VisionTransformer
-from mimeval.checkpoints.formats.architecture import ViT
+from mimeval.checkpoints.formats.architecture import Swin, ViT
 from mimeval.cli.main import main
 from mimeval.engine.config import load_config
 from mimeval.errors import UserError
@@ -158,9 +158,13 @@ def test_a_probe_of_the_class_token_reads_the_patches_where_there_is_none():
     assert (cfg.model.neck.tokens, cfg.model.neck.class_token) == ("mean", False)
 
 
-def test_another_size_is_the_strict_loaders(tmp_path):
-    torch.save(beit(), tmp_path / "theirs.pth")
-    assert all(
-        set(job.adapted) <= {"images normalised with mean 0.5 0.5 0.5, std 0.5 0.5 0.5"}
-        for job in jobs(tmp_path, "configs/suites/standard.py")
-    )
+def test_another_size_has_another_suite_or_is_the_strict_loaders(tmp_path):
+    cfg = load_config("transfer/knn_vitb")
+    known = Known(Path("x.pth"), ViT(**{**PLAIN, "embed_dim": 1024, "depth": 24}), IMAGENET)
+    with pytest.raises(UserError, match="is ViT width 1024 .* give --suite configs/suites/standard_vitl.py"):
+        adapt(cfg, known)
+    for other in (
+        ViT(**{**PLAIN, "embed_dim": 96}),
+        Swin(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4,), windows=(7,)),
+    ):
+        assert adapt(cfg, Known(Path("x.pth"), other, IMAGENET)) == []

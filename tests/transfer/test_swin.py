@@ -57,8 +57,12 @@ def test_a_suite_names_the_one_for_swin(tmp_path, swin, checkpoint, suite):
         assert job.cfg.model.backbone.type == "mimeval.SwinTransformer" and "swin" in str(job.cfg.filename)
         with DefaultScope.overwrite_default_scope("mimeval"), torch.device("meta"):
             MODELS.build(job.cfg.model)
-    for job in jobs_of(tmp_path, [checkpoint], suite):
-        assert job.cfg.model.backbone.type == "mimeval.VisionTransformer"
+    if suite == "standard":  # the checkpoint is one of the demo's
+        with pytest.raises(UserError, match="tiny.pth: .* give --suite configs/suites/demo.py"):
+            jobs_of(tmp_path, [checkpoint], suite)
+    else:
+        for job in jobs_of(tmp_path, [checkpoint], suite):
+            assert job.cfg.model.backbone.type == "mimeval.VisionTransformer"
     of_swin, of_vit = (load_config(f"suites/{name}").tasks for name in (f"{suite}_swin", suite))
     assert list(of_swin) == list(of_vit)
 

@@ -30,7 +30,7 @@ from .localmim import LocalMIM, LocalMIMSwin
 from .mae import MAE
 from .maskfeat import MaskFeat, MViT
 from .mm_swin import MMPretrainSwin, MMSegSwin
-from .mmpretrain import MMPretrainBEiT, MMPretrainViT
+from .mmpretrain import MMPretrainBEiT, MMPretrainBEiTv2, MMPretrainViT
 from .mmseg import MMSegBEiT, MMSegMAE, MMSegViT
 from .mocov3 import MoCoV3
 from .own import Own
@@ -69,6 +69,7 @@ FAMILIES: tuple[Family, ...] = (
     HFSwin(),
     MMPretrainViT(),
     MMPretrainBEiT(),
+    MMPretrainBEiTv2(),
     MMPretrainSwin(),
     MMSegViT(),
     MMSegMAE(),

@@ -19,7 +19,7 @@ from typing import Any
 from mimeval.backbones.positions import POSITION_WAYS, TABLE_WAYS
 
 from .architecture import Architecture, Grid, State, read_architecture
-from .stored import backbone_config, stored_grid, stored_heads
+from .stored import backbone_config, stored_grid, stored_heads, stored_preprocessor
 from .transform import Step
 
 __all__ = ["DOWNSTREAM", "FRESH_FC_NORM", "Absence", "Architecture", "Family", "Grid", "State", "matches", "rename"]
@@ -84,6 +84,8 @@ class Family:
     """Of the images in pre-training, values 0..1, RGB."""
     writable = False
     """Whether `convert --to` offers it."""
+    written_as = ""
+    """Of a family that is not: the one in whose layout its files are written, every tensor of them."""
     drops: tuple[str, ...] = ()
     """Encoder names, by pattern, that files of the family end without: norms, where a segmentor reads maps before them."""
     takes_taps = False
@@ -173,8 +175,8 @@ class Family:
         return None
 
     def normalisation(self, meta: dict[str, Any]) -> Normalisation:
-        """Mean and std of the images in pre-training, values 0..1, RGB; `meta` is what else the file holds."""
-        return self.mean, self.std
+        """Mean and std of the images in pre-training, values 0..1, RGB: a runner's config tells, else the family."""
+        return three_each(*stored_preprocessor(meta)) or (self.mean, self.std)
 
     def beside(self, path: Path) -> dict[str, Any]:
         """What stands beside a file of the family in its folder and tells what shapes do not; added to its meta."""

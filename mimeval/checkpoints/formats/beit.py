@@ -79,13 +79,13 @@ class BEiT(Family):
 
 class BEiTv2(BEiT):
     """As BEiT, with blocks for the class token beside it in pre-training (beit2/modeling_pretrain.py). Fine-tuned, it has BEiT's
-    names. Written as `beit`."""
+    names."""
 
     name = "beit2"
     signature = (*BEiT.signature, "cls_pt_layers.*")
     foreign = tuple(pattern for pattern in BEiT.foreign if pattern != "cls_pt_layers.*")
     mean, std = IMAGENET_MEAN, IMAGENET_STD
-    writable = False
+    writable, written_as = False, BEiT.name
 
 
 def regresses_features(state: State) -> bool:

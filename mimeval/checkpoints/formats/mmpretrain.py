@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from .architecture import State
-from .base import HALF
+from .base import HALF, IMAGENET_MEAN, IMAGENET_STD
 from .beit import TableIndex
 from .layouts import ClassRow, without_other_decoders
 from .openmmlab import BEIT_BLOCKS, BLOCKS, EMBEDDINGS, PART_ROWS, OpenMMLab, backbone_rows, gated
@@ -80,7 +80,7 @@ class MMPretrainBEiT(OpenMMLab):
 
     name = "mmpretrain_beit"
     group = package = "mmpretrain"
-    signature = ("*layers.*.attn.q_bias", "*layers.*.ln1.weight", "*relative_position_bias_table")
+    signature: tuple[str, ...] = ("*layers.*.attn.q_bias", "*layers.*.ln1.weight", "*relative_position_bias_table")
     renames = (
         *backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS, ("rel_pos_bias.*", "rel_pos_bias.*"), *NORMS)),
         *PART_ROWS,
@@ -92,6 +92,21 @@ class MMPretrainBEiT(OpenMMLab):
     def recognises(self, state: State, container: str = "") -> bool:
         """As in Family; with a norm at its end."""
         return super().recognises(state, container) and has_end(state)
+
+
+class MMPretrainBEiTv2(MMPretrainBEiT):
+    """BEiT v2 as mmpretrain pre-trains it: blocks for the class token and the norm of the last block's tokens are its neck's
+    (models/necks/beitv2_neck.py)."""
+
+    name = "mmpretrain_beit2"
+    signature = (*MMPretrainBEiT.signature, "neck.patch_aggregation.*", "neck.norm.weight")
+    renames = (("neck.norm.*", "backbone.norm.*"), *MMPretrainBEiT.renames)
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    group, writable = "", False
+
+    def recognises(self, state: State, container: str = "") -> bool:
+        """As in OpenMMLab; the backbone itself has no norm at its end."""
+        return super(MMPretrainBEiT, self).recognises(state, container) and not has_end(state)
 
 
 def has_end(state: State) -> bool:

@@ -117,7 +117,7 @@ class MMSegBEiT(OpenMMLab):
     group = package = "mmseg"
     may_lack = MAY_LACK
     signature = ("*layers.*.attn.q_bias", "*layers.*.attn.relative_position_bias_table", "*layers.*.ln1.weight")
-    foreign = FOREIGN
+    foreign = (*FOREIGN, "neck.patch_aggregation.*")
     renames = (*backbone_rows((*EMBEDDINGS, *BEIT_BLOCKS, NORM)), *PYRAMID, *PART_ROWS)
     steps = (TableIndex(), QueryValueBias())
     drops = ("backbone.fc_norm.*",)

@@ -46,18 +46,28 @@ def stored_normalisation(meta: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _runners(meta: dict[str, Any]) -> dict[str, Any]:
-    found = _model(meta).get("backbone")
-    return dict(found) if isinstance(found, dict) else {}
+    return dict(mapping(_assigned(meta, "model"), "backbone"))
 
 
-def _model(meta: dict[str, Any]) -> dict[str, Any]:
+def stored_preprocessor(meta: dict[str, Any]) -> tuple[Any, Any]:
+    """Mean and std of the images in a runner's config, values 0..1; (None, None) if there is none. Of two (BEiT) the encoder's."""
+    for found in (mapping(_assigned(meta, "model"), "data_preprocessor"), _assigned(meta, "data_preprocessor")):
+        mean, std = found.get("mean"), found.get("std")
+        if isinstance(mean, list | tuple) and isinstance(std, list | tuple):
+            numbers = [[value / 255 for value in values if isinstance(value, int | float)] for values in (mean, std)]
+            return numbers[0], numbers[1]
+    return None, None
+
+
+def _assigned(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    """The mapping that a runner's config gives a name at its top."""
     text = header(meta).get("cfg")
     try:
         tree = ast.parse(text) if isinstance(text, str) else ast.Module([], [])
         for node in tree.body:
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "model":
-                model = _literal(node.value)
-                return model if isinstance(model, dict) else {}
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+                found = _literal(node.value)
+                return found if isinstance(found, dict) else {}
     except (SyntaxError, ValueError, AttributeError, RecursionError):
         pass
     return {}
