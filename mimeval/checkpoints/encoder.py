@@ -103,5 +103,6 @@ def obstacle(architecture: Architecture, windowed: bool, maps: bool, patch_size:
     if windowed and a.rel_pos in BIASES:
         return f"it attends within windows, and the encoder has {BIASES[a.rel_pos]}, made for whole images"
     if maps and a.patch_size not in (None, patch_size):
-        return f"its maps have steps of {patch_size} pixels, and the encoder's patches {a.patch_size}"
+        resize = f"mimeval convert --patch-size {patch_size} resizes them"
+        return f"its maps have steps of {patch_size} pixels, and the encoder's patches {a.patch_size} ({resize})"
     return ""

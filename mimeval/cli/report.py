@@ -19,8 +19,6 @@ def run(args: argparse.Namespace) -> int:
     from mimeval.transfer.report import markdown, write_report
 
     written = write_report(args.folder, args.out)
-    print(markdown.results(written.table))
-    for mark, text in enumerate(written.table.footnotes, 1):
-        print(f"[{mark}] {text}")
+    print(markdown.printed(written.table))
     print(f"\n{written.html}\n{written.markdown}")
     return 0

@@ -128,6 +128,6 @@ def run(args: argparse.Namespace) -> int:
         return stop.code
     if not is_first:
         return 0
-    print(markdown.results(build_table(records)))
+    print(markdown.printed(build_table(records)))
     print(f"records: {args.out / 'results.jsonl'}; pictures and curves: mimeval report {args.out}")
     return 0

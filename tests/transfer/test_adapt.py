@@ -75,7 +75,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("make", MADE, ids=lambda make: make.__name__)
-def test_anybodys_encoder_goes_through_the_suite(make, tmp_path, data):
+def test_anybodys_encoder_goes_through_the_suite(make, tmp_path, data, capsys):
     tasks, encoder, images = MADE[make]
     torch.manual_seed(0)
     torch.save(make(), tmp_path / "theirs.pth")
@@ -83,6 +83,7 @@ def test_anybodys_encoder_goes_through_the_suite(make, tmp_path, data):
     options = [*SHORT, *(f"{task}.model.backbone.arch.num_heads=1" for task in results.TASKS)]
     command = ["transfer", str(tmp_path / "theirs.pth"), "--data", str(data), "--out", str(out), "--no-random"]
     assert main([*command, "--cfg-options", *options]) == 0
+    assert "[1] The encoder is the checkpoint's where the recipe has another: " in capsys.readouterr().out
     records = {record.task: record for record in results.read(out)}
     assert set(records) == tasks
     for task, record in records.items():

@@ -17,9 +17,7 @@ def render(found: Collected, table: Table) -> str:
     lines = ["# Transfer report", ""]
     lines += [f"- **{term}**: {escape(text)}" for term, text in words.header(found, table)]
     lines += ["", "## Results", "", results(table), "", words.legend(table)]
-    lines += (
-        [""] + [f"[{mark}] {escape(text)}  " for mark, text in enumerate(table.footnotes, 1)] if table.footnotes else []
-    )
+    lines += ["", *footnotes(table)] if table.footnotes else []
     verdicts = words.verdicts(table)
     if verdicts:
         lines += [
@@ -39,8 +37,18 @@ def render(found: Collected, table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def footnotes(table: Table) -> list[str]:
+    """A line for each note, by its mark; two spaces at its end break the line in markdown."""
+    return [f"[{mark}] {escape(text)}  " for mark, text in enumerate(table.footnotes, 1)]
+
+
+def printed(table: Table) -> str:
+    """What `mimeval transfer` and `mimeval report` print: the table, and the notes that its marks stand for."""
+    return "\n".join([results(table), *(f"[{mark}] {text}" for mark, text in enumerate(table.footnotes, 1))])
+
+
 def results(table: Table) -> str:
-    """The results table alone; `mimeval report` prints it."""
+    """The results table alone."""
     head = ["", *(f"{column.title} {column.measure}" for column in table.columns)]
     protocols = ["*protocol*", *(column.protocol_text for column in table.columns)]
     rows = [[row + marks(table.row_marks[row]), *(_cell(cell) for cell in table.cells[row])] for row in table.rows]
