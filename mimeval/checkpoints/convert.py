@@ -21,7 +21,7 @@ from mimeval.registry import MODELS
 from . import libraries
 from .containers import unwrap
 from .fit import fit
-from .formats import Recognised, blamed, recognise
+from .formats import Recognised, blamed, other_shapes_blamed, recognise
 from .formats.architecture import Architecture, State, ViT
 from .formats.base import BUFFER, Family
 from .formats.own import ARGUMENTS
@@ -114,11 +114,12 @@ def convert(
     found = recognise(checkpoint, switches)
     if num_heads is not None:
         found.architecture = with_heads(src, found.architecture, num_heads)
-    if patch_size is not None:
-        found = with_patches(src, found, patch_size)
-    _check_whole(checkpoint, found)
-    own, architecture, notes = at_size(src, found, image_size, window)
-    layout = laid_out(src, to, found, own, architecture)
+    with other_shapes_blamed(src, found.family):
+        if patch_size is not None:
+            found = with_patches(src, found, patch_size)
+        _check_whole(checkpoint, found)
+        own, architecture, notes = at_size(src, found, image_size, window)
+        layout = laid_out(src, to, found, own, architecture)
     family, architecture = layout.family, layout.architecture
     report = ConversionReport(
         source=str(src),
@@ -245,9 +246,13 @@ def _features_of(checkpoint: Checkpoint, found: Recognised, architecture: Archit
         return None, "the backbone's architecture cannot be read from its shapes"
     image = torch.randn(1, 3, *settings["img_size"], generator=torch.Generator().manual_seed(0))
     try:
-        return Features(settings, image, _features(settings, image, checkpoint, found)), ""
+        with other_shapes_blamed(checkpoint.path, found.family):
+            outputs = _features(settings, image, checkpoint, found)
     except UserError as error:
         return None, f"the backbone that the shapes tell does not take it ({error})"
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        return None, "those of the source are not finite, though its weights are: they overflow"
+    return Features(settings, image, outputs), ""
 
 
 def _compare_features(expected: Features, file: Path, family: Family, report: ConversionReport) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 from mimeval.errors import UserError
 
 from .convert import ConversionReport, convert, with_heads
-from .formats import Recognised, recognise
+from .formats import Recognised, other_shapes_blamed, recognise
 from .formats.architecture import Swin, ViT
 from .formats.huggingface import PROCESSOR
 from .hf_config import hf_config
 from .model_card import model_card
+from .settings import backbone_settings
 from .state import read_state
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -43,6 +44,10 @@ def write_folder(
     found = recognise(checkpoint, reading["switches"])
     family = _family(found, group)
     known = found.architecture if num_heads is None else with_heads(src, found.architecture, num_heads)
+    if backbone_settings(known, guess_heads=True) is None:
+        raise UserError(
+            f"{src}: {known}: config.json must state the sizes of images and of the MLP, which its shapes do not tell; get the whole file."
+        )
     heads = _heads(src, known)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,9 @@ def write_folder(
             mean, std = found.normalisation
             normalisation = list(mean), list(std)
             make = _timm_config if group == "timm" else _hf_config
-            for file, content in make(report, written.state, heads, normalisation).items():
+            with other_shapes_blamed(src, found.family):
+                configs = make(report, written.state, heads, normalisation)
+            for file, content in configs.items():
                 (folder / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             card = model_card(report, found, normalisation, group, target.name, results)
             (folder / CARD).write_text(card, encoding="utf-8")

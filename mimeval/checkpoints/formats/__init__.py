@@ -144,17 +144,27 @@ def recognise(checkpoint: Checkpoint, switches: Mapping[str, str] | Sequence[str
 
 
 # What a family's code raises where a file has its names and other shapes.
-OTHER_SHAPES = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError)
+OTHER_SHAPES = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError, AssertionError)
 
 
 @contextmanager
 def blamed(path: Any, family: Family) -> Iterator[None]:
-    """Errors of a family's code are the file's: it may hold anything under the family's names, and shapes are not asked one by one."""
+    """Errors of a family's code are the file's, and name it."""
     try:
-        yield
+        with other_shapes_blamed(path, family):
+            yield
     except UserError as error:
         named = str(error).startswith(str(path))
-        raise UserError(str(error) if named else f"{path} (family {family.name}): {error}") from None
+        raise UserError(str(error) if named else f"{path} (family {family.name}): {error}") from error.__cause__
+
+
+@contextmanager
+def other_shapes_blamed(path: Any, family: Family) -> Iterator[None]:
+    """A file may hold anything under a family's names, and shapes are not asked one by one: what fails for them is a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
     except OTHER_SHAPES as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(

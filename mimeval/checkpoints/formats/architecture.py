@@ -15,6 +15,8 @@ Grid = tuple[int, int]
 # Heads are not in the weights of a ViT. By convention each is 64 wide; ViT-H has 16 (ViT 2010.11929, table 1), ViT-g and ViT-G, too
 # (2106.04560, table 2; I-JEPA's vit_giant).
 HEADS_BY_WIDTH = {1280: 16, 1408: 16, 1664: 16}
+# Pixels and patches to a side: a small file may claim any number of them, and a backbone is built for as many.
+LARGEST_IMAGE, LARGEST_GRID = 8192, 256
 TABLE = "attn.relative_position_bias_table"
 RELATIVE = {"bias": ["relative biases"], "shared_bias": ["one relative bias"], "rotary": ["rotary positions"]}
 
@@ -45,9 +47,11 @@ class Architecture:
 
     @property
     def image_size(self) -> Grid | None:
+        """Pixels, (height, width); None where they are not known, or larger than anybody's."""
         if self.grid is None or self.patch_size is None:
             return None
-        return self.grid[0] * self.patch_size, self.grid[1] * self.patch_size
+        size = self.grid[0] * self.patch_size, self.grid[1] * self.patch_size
+        return size if max(size) <= LARGEST_IMAGE and max(self.grid) <= LARGEST_GRID else None
 
     def __str__(self) -> str:
         return f"width {self.embed_dim} patch {self.patch_size} (no plain ViT)"
@@ -119,7 +123,7 @@ def read_architecture(encoder: State, heads: int | None = None, grid: Grid | Non
     patch, table = encoder.get("patch_embed.proj.weight"), encoder.get("pos_embed")
     return Architecture(
         embed_dim=next((t.shape[dim] for t, dim in ((patch, 0), (table, -1)) if t is not None), None),
-        patch_size=None if patch is None else patch.shape[-1],
+        patch_size=square_patch(patch),
     )
 
 
@@ -156,7 +160,7 @@ def _vit(encoder: State, heads: int | None, grid: Grid | None) -> ViT:
         num_heads=said or conventional_heads(width),
         mlp_ratio=None if fc1 is None else fc1.shape[0] / fc1.shape[1],
         mlp=gated if is_gated else "gelu",
-        patch_size=None if patch is None else patch.shape[-1],
+        patch_size=square_patch(patch),
         grid=grid if table is None else table_grid(table, grid),
         cls_token="cls_token" in encoder,
         registers=encoder["reg_token"].shape[1] if "reg_token" in encoder else 0,
@@ -198,11 +202,18 @@ def _swin(encoder: State, grid: Grid | None) -> Swin:
         num_heads=tuple(0 if table is None else table.shape[1] for table in tables),
         windows=windows,
         mlp_ratio=None if fc1 is None else fc1.shape[0] / fc1.shape[1],
-        patch_size=None if patch is None else patch.shape[-1],
+        patch_size=square_patch(patch),
         grid=grid or ((side, side) if side else None),
         final_norm=final_norm(encoder),
         heads_are_stored=True,
     )
+
+
+def square_patch(weight: Tensor | None) -> int | None:
+    """Pixels to a side of the patches that a convolution [D, C, p, p] embeds; None for other shapes."""
+    if weight is None or weight.dim() != 4 or weight.shape[-1] != weight.shape[-2] or not weight.shape[-1]:
+        return None
+    return weight.shape[-1]
 
 
 def final_norm(encoder: State) -> str | None:
