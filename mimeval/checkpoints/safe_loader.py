@@ -7,6 +7,8 @@ from typing import Any
 
 from mimeval.errors import UserError
 
+from .state import read_file
+
 
 def install_safe_loader(trust_pickle: bool = False) -> None:
     """Make every path of mmengine to a checkpoint (load_from, resume, Pretrained, hub) go through `read_file`.
@@ -14,8 +16,6 @@ def install_safe_loader(trust_pickle: bool = False) -> None:
     The fork tries `weights_only=True` and then, silently, full pickle; and `Runner.resume` executes `meta['config']`.
     """
     from mmengine.runner import checkpoint as theirs
-
-    from .state import read_file
 
     def load_from_local(filename: Any, map_location: Any = "cpu", **_: Any) -> Any:
         content = read_file(filename, trust_pickle, map_location)

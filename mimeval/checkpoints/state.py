@@ -35,14 +35,12 @@ from .reading import (
     refuse_unlisted,
 )
 from .reading.archive import open_archive
-from .safe_loader import install_safe_loader
 from .writing import sha256, write_pth, write_safetensors
 
 __all__ = [
     "Checkpoint",
     "check_whole",
     "describe_state",
-    "install_safe_loader",
     "read_file",
     "read_state",
     "sha256",

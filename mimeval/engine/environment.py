@@ -14,7 +14,7 @@ import mmengine.logging
 import torch
 from mmengine.logging import MMLogger
 
-from mimeval.checkpoints.state import install_safe_loader
+from mimeval.checkpoints.safe_loader import install_safe_loader
 from mimeval.engine import mmcv_ops
 from mimeval.engine.memory import keep_freed_memory
 from mimeval.quiet import filter_warnings

@@ -49,7 +49,7 @@ class Job:
     @property
     def key(self) -> tuple:
         """Equal to `Record.key` of what this job will write."""
-        return (self.task, self.row.init, self.row.sha256, self.config_hash, self.version, self.seed)
+        return (self.task, self.row.init, self.row.sha256, self.config_hash, self.version, self.seed, self.adapted)
 
     @property
     def label(self) -> str:

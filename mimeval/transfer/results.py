@@ -34,7 +34,7 @@ class Record:
         features: what of the backbone was read: tokens, norm, frozen or not, input size, patch.
         selection: how the reported weights and settings were chosen.
         config_hash: of the resolved config without paths and seeds.
-        checkpoint: path, sha256 and what loading it did; None for random.
+        checkpoint: path, sha256, what loading it did, and how its encoder differs from the recipe's (`adapted`); None for random.
         note: in words, what a reader must know before comparing this row.
         artifacts: folder with curves and pictures, relative to the results file.
         wall_s: seconds; peak_bytes: highest memory of the task; images_seen: by training, or by the k-NN feature bank.
@@ -68,7 +68,12 @@ class Record:
     def key(self) -> tuple:
         """What makes two records the same measurement: it is never run twice."""
         sha256 = self.checkpoint["sha256"] if self.checkpoint else None
-        return (self.task, self.init, sha256, self.config_hash, self.protocol_version, self.seed)
+        return (self.task, self.init, sha256, self.config_hash, self.protocol_version, self.seed, self.adapted)
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """How the encoder that was measured differs from the recipe's, in phrases."""
+        return tuple(map(str, (self.checkpoint or {}).get("adapted") or ()))
 
 
 def append(folder: Path, record: Record) -> None:

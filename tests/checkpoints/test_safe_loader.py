@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset
 
-from mimeval.checkpoints.state import install_safe_loader, read_file
+from mimeval.checkpoints.safe_loader import install_safe_loader
+from mimeval.checkpoints.state import read_file
 from mimeval.errors import UserError
 
 

@@ -75,7 +75,7 @@ def test_what_measures_the_same_has_the_same_key():
     same = [record(), record(value=3.0, wall_s=9.0, note="n")]
     assert same[0].key == same[1].key
     others = [{"seed": 1}, {"config_hash": "x"}, {"task": "linear"}, {"init": "a"}, {"protocol_version": 2}]
-    others.append({"checkpoint": {"sha256": "1"}})
+    others += [{"checkpoint": {"sha256": "1"}}, {"checkpoint": {"sha256": "1", "adapted": ["layer scale"]}}]
     assert len({record(**change).key for change in others} | {same[0].key}) == len(others) + 1
 
 

@@ -118,7 +118,7 @@ def _newest(records: list[Record]) -> tuple[list[Record], list[Record]]:
         return record.task, record.init, record.protocol, record.protocol_version
 
     def settings(record: Record) -> tuple:
-        return record.config_hash, (record.checkpoint or {}).get("sha256")
+        return record.config_hash, (record.checkpoint or {}).get("sha256"), record.adapted
 
     newest = {place(record): settings(record) for record in records}
     last = {(place(record), record.seed): record for record in records if settings(record) == newest[place(record)]}
