@@ -10,7 +10,7 @@ import warnings
 # Their deprecations and advice are about their own code; what a user can act on reaches him as a UserError.
 THIRD_PARTY = (
     "mmengine mmcv mmdet mmseg mmpretrain timm torch torchvision numpy scipy sklearn matplotlib PIL cv2 "
-    "imgaug imaug skimage pycocotools mlxtend tensorboard google pkg_resources transformers huggingface_hub"
+    "imgaug imaug skimage pycocotools mlxtend tensorboard google pkg_resources transformers huggingface_hub onnxscript onnx_ir"
 ).split()
 
 
