@@ -146,6 +146,7 @@ def test_transformers_load_the_folder(tmp_path, given, capsys):
     [
         ("onnx", ".onnx", "mae_pretrain", 4),
         ("onnx", ".onnx", "family_beit_finetune", None),
+        ("onnx", ".onnx", "family_eva02", None),
         ("torchscript", ".ts", "family_dinov2_reg", 3),
         ("torch-export", ".pt2", "mae_pretrain", 4),
     ],
