@@ -28,7 +28,9 @@ def with_patches(src: str | os.PathLike, found: Recognised, patch_size: int) -> 
     out. UserError for what has no such patches.
     """
     weight, old = found.own.get(PATCHES), found.architecture
-    if patch_size < 1 or not isinstance(old, ViT) or weight is None or weight.dim() != 4:
+    if patch_size < 1:
+        raise UserError(f"--patch-size {patch_size}: expected pixels to a side, 1 or more.")
+    if not isinstance(old, ViT) or weight is None or weight.dim() != 4:
         raise UserError(
             f"{src}: expected the patches of a ViT for --patch-size {patch_size}, found {old}; leave it out."
         )

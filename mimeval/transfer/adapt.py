@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,26 +31,33 @@ class Known:
         return cls(path, found.architecture, found.normalisation)
 
 
-def adapt(cfg: Config, known: Known, tasks: Sequence[str] = ()) -> list[str]:
-    """Change a task's config in place; returns what differs from the recipe, in phrases.
-
-    Raises UserError where the recipe cannot have this encoder at all; tasks: those that were asked for.
-    """
-    backbone = cfg.model.backbone.to_dict()
-    if size_for(backbone, known.architecture) is None:
-        _name_suite(cfg, known)
-        return _images(cfg, known.normalisation)  # another size, or a Swin: the strict loader says what does not fit
-    maps = backbone.get("out_type") == "maps"
-    if reason := obstacle(known.architecture, is_windowed(backbone), maps, backbone.get("patch_size", 16)):
-        task = cfg.protocol.task
-        others = ",".join(other for other in tasks if other != task)
+def check_recipes(bases: Mapping[str, Config], known: Known) -> None:
+    """Raises UserError where one of these tasks' recipes cannot have this encoder, with all such tasks and those that remain."""
+    reasons = {}
+    for task, cfg in bases.items():
+        backbone = cfg.model.backbone.to_dict()
+        if size_for(backbone, known.architecture) is None:
+            _name_suite(cfg, known)
+            continue
+        maps = backbone.get("out_type") == "maps"
+        if reason := obstacle(known.architecture, is_windowed(backbone), maps, backbone.get("patch_size", 16)):
+            reasons[task] = f"the recipe of {task} ({cfg.protocol.name}) cannot have its encoder: {reason}"
+    if reasons:
+        others = ",".join(task for task in bases if task not in reasons)
         raise UserError(
-            f"{known.path}: the recipe of {task} ({cfg.protocol.name}) cannot have its encoder: {reason}; leave it out"
+            f"{known.path}: {'; '.join(reasons.values())}; leave {'it' if len(reasons) == 1 else 'them'} out"
             f"{f' (--tasks {others})' if others else ''}, or give a suite with another recipe."
         )
-    changed, differs = with_encoder(backbone, known.architecture)
+
+
+def adapt(cfg: Config, known: Known) -> list[str]:
+    """Change a task's config in place, for an encoder that its recipe can have; returns what differs from the recipe, in phrases.
+
+    An encoder of another size, or a Swin, is left to the strict loader, which says what does not fit.
+    """
+    changed, differs = with_encoder(cfg.model.backbone.to_dict(), known.architecture)
     cfg.model.backbone = ConfigDict(changed)
-    differs += _neck(cfg, changed)
+    differs += _neck(cfg, changed) if size_for(changed, known.architecture) is not None else []
     return differs + _images(cfg, known.normalisation)
 
 

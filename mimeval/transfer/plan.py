@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -15,7 +16,7 @@ from mimeval.engine.outputs import checkpoint_of
 from mimeval.engine.runner import RUN_KEYS
 from mimeval.errors import UserError
 from mimeval.transfer import results
-from mimeval.transfer.adapt import Known, adapt
+from mimeval.transfer.adapt import Known, adapt, check_recipes
 from mimeval.transfer.protocols import protocol
 from mimeval.transfer.results import TASKS
 
@@ -128,25 +129,34 @@ def plan(request: Request, rows: Sequence[Row]) -> Iterator[Job]:
             raise UserError(f"--tasks: suite {request.suite} has no task '{task}', only {', '.join(suite.tasks)}.")
     options = _options_by_task(request.options, suite.tasks)
     data = request.data or suite.get("data_root")
-    for task in (task for task in suite.tasks if task in wanted):
-        entry = suite.tasks[task]
-        base = load_config(file.parent / entry.config, known_keys=RUN_KEYS | {"protocol"})
-        if base.get("protocol", {}).get("task") != task:
-            raise UserError(
-                f"suite {request.suite}: {entry.config} is no config of task '{task}' (its protocol.task says which)."
-            )
-        try:
-            apply_options(base, options[task])
-        except UserError as error:
-            raise UserError(f"{task}: {error}") from error
+    bases = {
+        task: _recipe(request, file, task, suite.tasks[task], options[task]) for task in suite.tasks if task in wanted
+    }
+    for one in known.values():
+        check_recipes(bases, one)
+    for task, base in bases.items():
         digest = results.config_hash(_without_checkpoint(base, request.switches))
         if data is not None:
             set_data_root(base, str(data))
-        for seed in request.seeds or entry.get("seeds") or suite.get("seeds") or [0]:
+        for seed in request.seeds or suite.tasks[task].get("seeds") or suite.get("seeds") or [0]:
             for row in rows:
                 cfg = _for_row(base, row, seed, request)
-                differs = () if row.checkpoint is None else tuple(adapt(cfg, known[row.checkpoint], wanted))
+                differs = () if row.checkpoint is None else tuple(adapt(cfg, known[row.checkpoint]))
                 yield Job(task, row, seed, cfg, digest, protocol(task).VERSION, base.protocol.name, differs)
+
+
+def _recipe(request: Request, file: Path, task: str, entry: Mapping[str, Any], options: Sequence[str]) -> Config:
+    """A task's config with the options for it."""
+    base = load_config(file.parent / entry["config"], known_keys=RUN_KEYS | {"protocol"})
+    if base.get("protocol", {}).get("task") != task:
+        raise UserError(
+            f"suite {request.suite}: {entry['config']} is no config of task '{task}' (its protocol.task says which)."
+        )
+    try:
+        apply_options(base, options)
+    except UserError as error:
+        raise UserError(f"{task}: {error}") from error
+    return base
 
 
 def _suite_for(request: Request, known: Mapping[Path, Known]) -> tuple[Path, Config]:

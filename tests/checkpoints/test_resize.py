@@ -126,7 +126,7 @@ def test_patches_are_resized_of_a_vit_alone(tmp_path):
     source = saved(tmp_path / "swin.pth", swin(48, 6))
     with pytest.raises(UserError, match="expected the patches of a ViT for --patch-size 8, found Swin"):
         convert(source, tmp_path / "x.pth", patch_size=8)
-    with pytest.raises(UserError, match="expected the patches of a ViT for --patch-size 0"):
+    with pytest.raises(UserError, match="--patch-size 0: expected pixels to a side, 1 or more"):
         convert(saved(tmp_path / "vit.pth", vit()), tmp_path / "x.pth", patch_size=0)
     report = convert(tmp_path / "vit.pth", tmp_path / "x.pth", "timm", patch_size=16, num_heads=4)
     assert report.feature_difference == 0 and report.verification.startswith("verified with timm")

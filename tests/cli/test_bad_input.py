@@ -140,7 +140,7 @@ def test_transfer_of_patches_that_a_recipe_of_maps_does_not_have(files, data, tm
         "--tasks",
         "segmentation,knn",
     ]
-    says = "its maps have steps of 4 pixels, and the encoder's patches 8; leave it out (--tasks knn), or give a suite"
+    says = "the encoder's patches 8 (mimeval convert --patch-size 4 resizes them); leave it out (--tasks knn), or give a suite"
     fails(capsys, tmp_path / "out", command, says)
 
 

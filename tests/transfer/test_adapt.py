@@ -16,7 +16,7 @@ from mimeval.cli.main import main
 from mimeval.engine.config import load_config
 from mimeval.errors import UserError
 from mimeval.transfer import results
-from mimeval.transfer.adapt import IMAGENET, Known, adapt
+from mimeval.transfer.adapt import IMAGENET, Known, adapt, check_recipes
 from mimeval.transfer.plan import Request, plan, resolve_rows
 from mimeval.transfer.report.table import build_table
 from tests.checkpoints.test_encoder import PLAIN
@@ -129,27 +129,33 @@ def test_random_initialisation_and_what_is_compared_stay_the_recipes(tmp_path):
         assert theirs.cfg.model.data_preprocessor.mean == theirs.cfg.model.data_preprocessor.std == [127.5] * 3
 
 
+RECIPES = {"knn": "knn_vitb", "segmentation": "upernet_vitb", "detection": "maskrcnn_vitdet_vitb"}
+WINDOWS = r"the recipe of detection \(maskrcnn_vitdet\) cannot have its encoder: it attends within windows, and the encoder has "
+MAPS = r"the recipe of segmentation \(upernet_512_160k\) cannot have its encoder: its maps have steps of 16 pixels, .* patches 14 .*"
+
+
 @pytest.mark.parametrize(
-    ("task", "facts", "said"),
+    ("facts", "said", "differs"),
     [
         (
-            "maskrcnn_vitdet_vitb",
             dict(rel_pos="shared_bias"),
-            "it attends within windows, and the encoder has one relative bias",
+            WINDOWS + r"one relative bias .*; leave it out \(--tasks knn,segmentation\), or give",
+            ["one relative bias for all blocks"],
         ),
-        ("upernet_vitb", dict(patch_size=14), "its maps have steps of 16 pixels, and the encoder's patches 14"),
+        (
+            dict(patch_size=14, rel_pos="rotary", rel_pos_grid=(16, 16)),
+            rf"{MAPS}; {WINDOWS}rotary positions.*; leave them out \(--tasks knn\), or give",
+            ["patches of 14 pixels", "rotary positions"],
+        ),
     ],
 )
-def test_a_recipe_that_cannot_have_the_encoder_is_said_with_the_others(task, facts, said):
-    cfg = load_config(f"transfer/{task}")
+def test_recipes_that_cannot_have_the_encoder_are_said_at_once_with_the_others(facts, said, differs):
+    bases = {task: load_config(f"transfer/{name}") for task, name in RECIPES.items()}
     known = Known(Path("x.pth"), ViT(**{**PLAIN, **facts}), IMAGENET)
-    words = rf"x.pth: the recipe of {cfg.protocol.task} .* cannot have its encoder: {said}.*; leave it out \(--tasks knn\), or"
-    with pytest.raises(UserError, match=words):
-        adapt(cfg, known, ["knn", cfg.protocol.task])
-    assert adapt(load_config("transfer/knn_vitb"), known) in (
-        ["one relative bias for all blocks"],
-        ["patches of 14 pixels"],
-    )
+    with pytest.raises(UserError, match=f"x.pth: {said}"):
+        check_recipes(bases, known)
+    assert adapt(bases["knn"], known) == differs
+    check_recipes(bases, Known(Path("x.pth"), ViT(**PLAIN), IMAGENET))
 
 
 def test_a_probe_of_the_class_token_reads_the_patches_where_there_is_none():
@@ -163,7 +169,7 @@ def test_another_size_has_another_suite_or_is_the_strict_loaders(tmp_path):
     cfg = load_config("transfer/knn_vitb")
     known = Known(Path("x.pth"), ViT(**{**PLAIN, "embed_dim": 1024, "depth": 24}), IMAGENET)
     with pytest.raises(UserError, match="is ViT width 1024 .* give --suite configs/suites/standard_vitl.py"):
-        adapt(cfg, known)
+        check_recipes({"knn": cfg}, known)
     for other in (
         ViT(**{**PLAIN, "embed_dim": 96}),
         Swin(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4,), windows=(7,)),
