@@ -22,15 +22,8 @@ def with_encoder(backbone: Mapping[str, Any], architecture: Architecture) -> tup
 
     Configs of other backbones, and encoders of another width or depth, are left as they are: the strict loader says what is wrong.
     """
-    from mimeval.backbones.vit_settings import resolve_size
-
-    new, a = dict(backbone), architecture
-    size = resolve_size(new.get("arch", "base")) if str(new.get("type")).endswith("VisionTransformer") else {}
-    if (
-        not isinstance(a, ViT)
-        or a.embed_dim is None
-        or (a.embed_dim, a.depth) != (size.get("embed_dim"), size.get("depth"))
-    ):
+    new, a, size = dict(backbone), architecture, size_for(backbone, architecture)
+    if size is None or not isinstance(a, ViT) or a.embed_dim is None:
         return new, []
     differs: list[str] = []
 
@@ -66,6 +59,8 @@ def with_encoder(backbone: Mapping[str, Any], architecture: Architecture) -> tup
         take("class_token", a.cls_token, "no class token")
         take("registers", a.registers, f"{a.registers} registers")
         _relative(new, a, take)
+    elif a.registers:
+        differs.append("its registers left out, which windows do not have")
     return new, differs
 
 
@@ -96,7 +91,7 @@ def is_windowed(backbone: Mapping[str, Any]) -> bool:
 
 
 def obstacle(architecture: Architecture, windowed: bool, maps: bool, patch_size: int = 16) -> str:
-    """Why a recipe cannot have this encoder, in a phrase; empty if it can. maps: whether its strides are multiples of patch_size."""
+    """Why a recipe cannot have this encoder, in a phrase; empty if it can. maps: whether it reads maps, in steps of patch_size pixels."""
     a = architecture
     if not isinstance(a, ViT):
         return ""

@@ -94,7 +94,13 @@ def test_a_plain_encoder_changes_nothing():
         ),
         ({}, dict(norm_eps=1e-12), {"norm_eps": 1e-12}, ["an epsilon of 1e-12 in LayerNorm"]),
         ({"norm_eps": 1e-6}, dict(norm_eps=1e-12), {}, []),  # what a recipe says itself, and no tensor shows
-        ({"window_size": 14, "out_type": "maps"}, dict(registers=4, cls_token=False), {}, []),
+        ({"window_size": 14, "out_type": "maps"}, dict(cls_token=False), {}, []),
+        (
+            {"rel_pos": "decomposed", "out_type": "maps"},
+            dict(registers=4),
+            {},
+            ["its registers left out, which windows do not have"],
+        ),
     ],
 )
 def test_what_a_recipe_takes_over(recipe, facts, settings, said):

@@ -120,6 +120,12 @@ def conclusions(found: Collected, table: Table) -> list[str]:
         "Figures may be compared within a column: one task, one version of one protocol. They may not be compared with "
         "figures of another protocol, published ones included."
     )
+    others = list(dict.fromkeys(record.init for record in records if record.adapted))
+    if others:
+        points.append(
+            f"The encoder of {', '.join(others)} is not the recipe's own, which the random row has: a difference to it, or to a row "
+            "with another encoder, is not one of pre-training alone."
+        )
     single = [column_name(c, table) for i, c in enumerate(table.columns) if _most_seeds(table, i) == 1]
     if single:
         points.append(
