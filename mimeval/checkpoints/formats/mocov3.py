@@ -22,7 +22,7 @@ class MoCoV3(Family):
     renames = tuple((f"{prefix}{name}", f"backbone.{name}") for prefix in ("base_encoder.", "") for name in PLAIN)
     may_leave = (
         ("base_encoder.head.*", f"the projection head, {PRETRAINING}"),
-        ("momentum_encoder.*", f"the momentum encoder, {PRETRAINING} (--switch encoder=momentum takes it)"),
+        ("momentum_encoder.*", f"the momentum encoder, {PRETRAINING}; --switch encoder=momentum takes it"),
         ("predictor.*", PRETRAINING),
         ("head.*", "a classifier"),
         *((f"backbone.{pattern}", reason) for pattern, reason in ENDS),
