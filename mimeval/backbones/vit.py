@@ -29,9 +29,9 @@ from .attention import (
     WindowRelativeBias,
 )
 from .positions import POSITION_WAYS, TABLE_WAYS, Grid, resample_positions, sincos_position_embedding
-from .rotary import RotaryAttention, Rotation
+from .rotary import CentredRotation, RotaryAttention, Rotation
 from .settings import check_choice, resolve_blocks, token_grid
-from .vit_settings import OUT_TYPES, POSITIONS, RELATIVE_POSITIONS, check_together, resolve_size
+from .vit_settings import OUT_TYPES, POSITIONS, RELATIVE_POSITIONS, ROTARY, check_together, resolve_size
 from .watch import BlockWatch
 from .weight_init import WEIGHT_INITS, start_weights
 
@@ -51,13 +51,14 @@ class VisionTransformer(timm_vit.VisionTransformer):
     pos_embed: 'sincos' (fixed unless pos_trainable), 'learned' or 'none'.
     rel_pos: 'decomposed' (ViTDet), 'window_bias' (Li et al. 2021, one table for windows and one for global blocks), both
         for images of rel_pos_size pixels, img_size if None; 'bias' or 'shared_bias' (BEiT); 'rotary' (EVA-02, rotary.py), trained
-        on images of rel_pos_size. window_size: tokens; every block but global_blocks attends within windows. Windows and
-        the first two kinds have no class token, as ViTDet.
+        on images of rel_pos_size, or 'rotary_centred' (DINOv3). window_size: tokens; every block but global_blocks attends
+        within windows. Windows and the first two kinds have no class token, as ViTDet.
     init_values: the start of layer scale, None for none. frozen: always in eval mode and without gradients.
     k_bias: False for a bias of q and v only, as BEiT and SimMIM (attention.QueryValueBias).
     class_token: False for none (I-JEPA). registers: tokens behind it that no output shows (DINOv2); they and windows do not
         go together. mlp: 'gelu', or 'swiglu', whose mlp_ratio counts gate and value together (DINOv2), 'swiglu_norm' with a
-        norm before its last layer (EVA-02). norm_eps: of every LayerNorm. pos_resample, table_resample: how positions get to another grid, see positions.py.
+        norm before its last layer (EVA-02). norm_eps: of every LayerNorm. pos_resample, table_resample: how positions get to
+        another grid, see positions.py.
     weight_init: how weights start, 'xavier' (MAE), 'beit' or 'maskfeat', see weight_init.py.
     Raises UserError for an unknown size or choice and for settings that do not go together.
     """
@@ -109,7 +110,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
         def attention(dim: int, depth: int) -> nn.Module:
             if rel_pos == "bias":
                 return BiasAttention(dim, num_heads, grid)
-            if rel_pos == "rotary":
+            if rel_pos in ROTARY:
                 return RotaryAttention(dim, num_heads, qkv_bias=True)
             window = 0 if depth in global_blocks else window_size
             return WindowAttention(dim, num_heads, window, table_grid if rel_pos == "decomposed" else None)
@@ -117,7 +118,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
         def spatial_block(dim: int, depth: int, **kwargs) -> nn.Module:
             return SpatialBlock(attention(dim, depth), dim=dim, depth=depth, **kwargs)
 
-        is_spatial = is_windowed or rel_pos in ("bias", "rotary")
+        is_spatial = is_windowed or rel_pos in ("bias", *ROTARY)
         norm_layer = partial(LayerNorm, eps=norm_eps)
         super().__init__(
             **size,
@@ -151,7 +152,11 @@ class VisionTransformer(timm_vit.VisionTransformer):
             self.rel_pos_bias = RelativePositionBias(grid, num_heads)
         elif rel_pos == "window_bias":
             self.rel_pos_bias = WindowRelativeBias((window_size, window_size), table_grid, num_heads)
-        self.rotation = Rotation(table_grid, self.embed_dim // num_heads) if rel_pos == "rotary" else None
+        self.rotation: Rotation | CentredRotation | None = None
+        if rel_pos == "rotary":
+            self.rotation = Rotation(table_grid, self.embed_dim // num_heads)
+        elif rel_pos == "rotary_centred":
+            self.rotation = CentredRotation(self.embed_dim // num_heads)
         self.tap_norms = nn.ModuleList(norm_layer(self.embed_dim) for _ in self.taps or ()) if tap_norm else None
         self.pos_kind, self.weight_init = pos_embed, weight_init
         self.set_resampling(pos_resample, table_resample)

@@ -18,7 +18,8 @@ SIZES: dict[str, dict[str, int]] = {
 }
 OUT_TYPES = ("tokens", "cls", "mean", "maps")
 POSITIONS = ("sincos", "learned", "none")
-RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias", "rotary")
+RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias", "rotary", "rotary_centred")
+ROTARY = ("rotary", "rotary_centred")
 
 
 def check_together(
@@ -32,15 +33,17 @@ def check_together(
 ) -> None:
     """Of VisionTransformer's settings, class_token as it will be: windows leave it out."""
     is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
-    if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias", "rotary")):
+    if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias", *ROTARY)):
         raise UserError(
             f"windows and decomposed relative positions have no class token: expected out_type 'maps' or 'mean' "
             f"and rel_pos 'none', 'decomposed' or 'window_bias', found '{out_type}' and '{rel_pos}'; change these."
         )
     if not class_token and (out_type == "cls" or registers or rel_pos in ("bias", "shared_bias")):
         raise UserError("out_type 'cls', registers and biases go with a class token, found none; change class_token.")
-    if registers and rel_pos != "none":
-        raise UserError(f"registers have no relative positions, found rel_pos '{rel_pos}'; set it to 'none'.")
+    if registers and rel_pos not in ("none", *ROTARY):
+        raise UserError(
+            f"registers have no relative biases: expected rel_pos 'none' or a rotation, found '{rel_pos}'; set it to 'none'."
+        )
     if rel_pos == "window_bias" and not window_size:
         raise UserError("rel_pos 'window_bias' has a table for windows, found window_size 0; set window_size.")
     if taps is not None and out_type not in ("tokens", "maps"):

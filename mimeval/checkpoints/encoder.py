@@ -13,7 +13,12 @@ from typing import Any
 from .formats.architecture import Architecture, ViT
 from .settings import VISION_DEFAULTS, mlp_ratio
 
-BIASES = {"bias": "relative biases", "shared_bias": "one relative bias for all blocks", "rotary": "rotary positions"}
+BIASES = {
+    "bias": "relative biases",
+    "shared_bias": "one relative bias for all blocks",
+    "rotary": "rotary positions",
+    "rotary_centred": "centred rotary positions",
+}
 WINDOWED = ("decomposed", "window_bias")
 
 

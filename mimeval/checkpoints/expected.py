@@ -56,6 +56,8 @@ def _vit(a: ViT, width: int, grid: tuple[int, int], ratio: float) -> Shapes:
     shapes |= _linear("patch_embed.proj", (width, 3, a.patch_size or 0, a.patch_size or 0))
     if a.rel_pos == "rotary":
         shapes["rotation.grid"] = (2,)
+    elif a.rel_pos == "rotary_centred":
+        shapes["rotation.periods"] = (width // heads // 4,)
     offsets = (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
     side, whole = 2 * a.window_size - 1, a.rel_pos_grid or grid
     if a.rel_pos == "shared_bias":

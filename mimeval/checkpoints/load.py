@@ -246,7 +246,7 @@ def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone:
     if isinstance(theirs, ViT) and isinstance(ours, ViT):
         # What the file's tensors would say only by their names.
         other = [f"mlp='{theirs.mlp}'"] if theirs.mlp != ours.mlp else []
-        if "rotary" in (theirs.rel_pos, ours.rel_pos) and theirs.rel_pos != ours.rel_pos:
+        if theirs.rel_pos != ours.rel_pos and any(a.rel_pos.startswith("rotary") for a in (theirs, ours)):
             other.append(f"rel_pos='{theirs.rel_pos}'")
         if other:
             raise UserError(

@@ -24,6 +24,8 @@ FILES: dict[str, tuple[str, int | None, str | None]] = {
     "family_dinov2_reg": ("dinov2", 3, None),
     "family_dinov2_swiglu": ("dinov2", 4, None),
     "family_dinov2_train": ("dinov2", 2, None),
+    "family_dinov3": ("dinov3", None, None),
+    "family_dinov3_swiglu": ("dinov3", None, None),
     "family_ibot": ("ibot", 4, None),
     "family_ibot_full": ("ibot", 3, None),
     "family_mocov3": ("mocov3", 4, None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def timm_eva02_apart(folder: Path) -> LibraryFile:
 
 def timm_eva02_pooled(folder: Path) -> LibraryFile:
     return timm_eva02(folder, apart=True, pooled=True)
+
+
+def timm_dinov3(folder: Path, biased: bool = False) -> LibraryFile:
+    """With an MLP and no bias of q, k and v (as S, B and L), or with SwiGLU and biases of q and v."""
+    from timm.layers import LayerNorm
+    from timm.models.eva import Eva
+
+    rope = dict(
+        use_rot_pos_emb=True, use_abs_pos_emb=False, rope_type="dinov3", rope_temperature=100, rope_rotate_half=True
+    )
+    mlp = dict(swiglu_mlp=True, swiglu_align_to=8, mlp_ratio=4) if biased else {}
+    model = Eva(
+        img_size=32, patch_size=8, embed_dim=128, depth=2, num_heads=2, num_classes=0, global_pool="token", num_reg_tokens=4,
+        init_values=1e-5, qkv_bias=biased, dynamic_img_size=True, norm_layer=partial(LayerNorm, eps=1e-5), use_fc_norm=False,
+        **rope, **mlp,
+    )  # fmt: skip
+    shaken(model)
+
+    def features(images: Tensor) -> Tensor:
+        tokens = model.forward_features(images)
+        return torch.cat([tokens[:, :1], tokens[:, 5:]], dim=1)
+
+    return LibraryFile(saved(folder, model.state_dict(), ""), features)
+
+
+def timm_dinov3_biased(folder: Path) -> LibraryFile:
+    return timm_dinov3(folder, biased=True)
 
 
 SWIN = dict(embed_dim=8, depths=(2, 2, 1, 1), num_heads=(1, 2, 2, 4), window_size=2)
@@ -262,6 +290,26 @@ def openmmlab() -> None:
     from mimeval.engine.environment import setup_environment
 
     setup_environment()
+
+
+def hf_dinov3(folder: Path, gated: bool = False) -> LibraryFile:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=192, image_size=32, patch_size=8,
+        num_register_tokens=4, use_gated_mlp=gated, hidden_act="silu" if gated else "gelu",
+    )  # fmt: skip
+    model = shaken(transformers.DINOv3ViTModel(config))
+    model.save_pretrained(folder)
+
+    def features(images: Tensor) -> Tensor:
+        tokens = model(images).last_hidden_state
+        return torch.cat([tokens[:, :1], tokens[:, 5:]], dim=1)
+
+    return LibraryFile(folder / "model.safetensors", features)
+
+
+def hf_dinov3_gated(folder: Path) -> LibraryFile:
+    return hf_dinov3(folder, gated=True)
 
 
 MM_VIT = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=64)
@@ -427,6 +475,8 @@ MAKERS: dict[Callable[[Path], LibraryFile], str] = {
     timm_eva02: "timm_eva02",
     timm_eva02_apart: "timm_eva02",
     timm_eva02_pooled: "timm_eva02",
+    timm_dinov3: "timm_dinov3",
+    timm_dinov3_biased: "timm_dinov3",
     official_swin: "swin",
     hf_vit: "hf_vit",
     hf_vit_classifier: "hf_vit",
@@ -435,6 +485,8 @@ MAKERS: dict[Callable[[Path], LibraryFile], str] = {
     hf_dinov2: "hf_dinov2",
     hf_dinov2_registers: "hf_dinov2",
     hf_dinov2_swiglu: "hf_dinov2",
+    hf_dinov3: "hf_dinov3",
+    hf_dinov3_gated: "hf_dinov3",
     hf_swin: "hf_swin",
     hf_swin_masked: "hf_swin",
     mmpretrain_vit: "mmpretrain_vit",

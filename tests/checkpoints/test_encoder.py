@@ -8,6 +8,7 @@ from mimeval.checkpoints import load_backbone, read_state
 from mimeval.checkpoints.encoder import is_windowed, obstacle, with_encoder
 from mimeval.checkpoints.formats import recognise
 from mimeval.checkpoints.formats.architecture import Swin, ViT
+from mimeval.engine.environment import setup_environment
 from mimeval.registry import MODELS
 from tests.checkpoints.families import FILES, family_file, heads
 from tests.checkpoints.made_files import MAKERS, numbered
@@ -37,6 +38,7 @@ def known(request, tmp_path_factory):
 
 @pytest.mark.parametrize("out_type", ["tokens", "mean", "maps"])
 def test_a_plain_recipe_computes_what_the_checkpoint_does(known, out_type):
+    setup_environment()  # before OpenMMLab is imported by anything
     init_default_scope("mimeval")
     path, given = known
     a = recognise(read_state(path)).architecture

@@ -22,6 +22,8 @@ FIRST = (
     "dinov2_reg",
     "dinov2_swiglu",
     "dinov2_train",
+    "dinov3",
+    "dinov3_swiglu",
     "ibot",
     "ibot_full",
     "mocov3",
@@ -147,7 +149,10 @@ def test_the_other_network_of_the_file_by_a_switch(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "switches", "expected"),
     [
-        *((name, [], "out/") for name in (*BEITS, *EVAS, "family_dinov2", "family_dinov2_reg", "family_dinov2_train")),
+        *(
+            (name, [], "out/")
+            for name in (*BEITS, *EVAS, "family_dinov3", "family_dinov2", "family_dinov2_reg", "family_dinov2_train")
+        ),
         ("family_ibot_full", ["container=student"], "out_student/"),
     ],
 )

@@ -21,7 +21,7 @@ def test_the_shipped_list_is_in_order():
         for figure in entry.figures:
             assert figure["source"] and 0 < figure["value"] < 100
         # The digits of a sha256 are those in the file's name: others would be somebody's own.
-        assert entry.sha256 is None or re.search(rf"-{entry.sha256}\.pth$", entry.address), entry.name
+        assert entry.sha256 is None or re.search(rf"-{entry.sha256}\.pth$", entry.file), entry.name
     addresses = [entry.address for entry in zoo.values() if entry.address]
     assert len(set(addresses)) == len(addresses) and len({entry.file for entry in zoo.values()}) == len(zoo)
 

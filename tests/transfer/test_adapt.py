@@ -51,6 +51,15 @@ def eva02() -> dict:
     return Eva(mlp_ratio=8 / 3, global_pool="token", **kinds, **TIMM).state_dict()
 
 
+def dinov3() -> dict:
+    rope = dict(
+        use_rot_pos_emb=True, use_abs_pos_emb=False, rope_type="dinov3", rope_temperature=100, rope_rotate_half=True
+    )
+    return Eva(
+        num_reg_tokens=4, init_values=1e-5, qkv_bias=False, use_fc_norm=False, global_pool="token", **rope, **TIMM
+    ).state_dict()
+
+
 def ijepa() -> dict:
     ours = VisionTransformer(SIZES, img_size=32, patch_size=4, class_token=False)
     state = ours.state_dict()
@@ -69,6 +78,12 @@ MADE = {
         ALL,
         ["SwiGLU with a norm", "no bias of k", "rotary positions"],
         ["images normalised with mean 0.481 0.458 0.408, std 0.269 0.261 0.276"],
+    ),
+    dinov3: (
+        ALL,
+        ["no absolute positions", "layer scale", "no bias of k", "an epsilon of 1e-05 in LayerNorm", "4 registers"]
+        + ["centred rotary positions"],
+        [],
     ),
     ijepa: (ALL, ["no class token"], []),
 }

@@ -20,6 +20,7 @@ from .data2vec import Data2Vec
 from .deit import DeiT
 from .dino import DINO
 from .dinov2 import DINOv2
+from .dinov3 import DINOv3, HFDINOv3, TimmDINOv3
 from .eva import EVA02, TimmEVA02
 from .hf_dinov2 import HFDINOv2
 from .hf_swin import HFSwin
@@ -55,6 +56,7 @@ FAMILIES: tuple[Family, ...] = (
     EVA02(),
     DINO(),
     DINOv2(),
+    DINOv3(),
     IBOT(),
     MoCoV3(),
     IJEPA(),
@@ -62,10 +64,12 @@ FAMILIES: tuple[Family, ...] = (
     TimmViT(),
     TimmSwin(),
     TimmEVA02(),
+    TimmDINOv3(),
     OfficialSwin(),
     HFViT(),
     HFViTMAE(),
     HFDINOv2(),
+    HFDINOv3(),
     HFSwin(),
     MMPretrainViT(),
     MMPretrainBEiT(),

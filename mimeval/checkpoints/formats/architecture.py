@@ -18,7 +18,12 @@ HEADS_BY_WIDTH = {1280: 16, 1408: 16, 1664: 16}
 # Pixels and patches to a side: a small file may claim any number of them, and a backbone is built for as many.
 LARGEST_IMAGE, LARGEST_GRID = 8192, 256
 TABLE = "attn.relative_position_bias_table"
-RELATIVE = {"bias": ["relative biases"], "shared_bias": ["one relative bias"], "rotary": ["rotary positions"]}
+RELATIVE = {
+    "bias": ["relative biases"],
+    "shared_bias": ["one relative bias"],
+    "rotary": ["rotary positions"],
+    "rotary_centred": ["centred rotary positions"],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +157,9 @@ def _vit(encoder: State, heads: int | None, grid: Grid | None) -> ViT:
         rel_pos["rel_pos"] = "rotary"
         if not rotation.is_meta:
             rel_pos["rel_pos_grid"] = (int(rotation[0]), int(rotation[1]))
+    if (periods := encoder.get("rotation.periods")) is not None:
+        rel_pos["rel_pos"] = "rotary_centred"
+        said = None if width is None else width // (4 * len(periods))
     is_gated = fc1 is not None and fc2 is not None and fc1.shape[0] == 2 * fc2.shape[1]
     gated = "swiglu_norm" if "blocks.0.mlp.norm.weight" in encoder else "swiglu"
     return ViT(
@@ -161,7 +169,7 @@ def _vit(encoder: State, heads: int | None, grid: Grid | None) -> ViT:
         mlp_ratio=None if fc1 is None else fc1.shape[0] / fc1.shape[1],
         mlp=gated if is_gated else "gelu",
         patch_size=square_patch(patch),
-        grid=grid if table is None else table_grid(table, grid),
+        grid=(grid or unsized(rel_pos, patch)) if table is None else table_grid(table, grid),
         cls_token="cls_token" in encoder,
         registers=encoder["reg_token"].shape[1] if "reg_token" in encoder else 0,
         positions=table is not None,
@@ -214,6 +222,12 @@ def square_patch(weight: Tensor | None) -> int | None:
     if weight is None or weight.dim() != 4 or weight.shape[-1] != weight.shape[-2] or not weight.shape[-1]:
         return None
     return weight.shape[-1]
+
+
+def unsized(rel_pos: dict[str, Any], patch: Tensor | None) -> Grid | None:
+    """The grid of images of 224 pixels, for an encoder whose positions are of no size at all."""
+    side = 224 // (square_patch(patch) or 224) if rel_pos.get("rel_pos") == "rotary_centred" else 0
+    return (side, side) if side else None
 
 
 def final_norm(encoder: State) -> str | None:

@@ -16,7 +16,7 @@ from .base import PRETRAINING, Family
 from .layouts import ENDS_OF_OURS
 from .mae import ENDS
 from .timm import Timm, drop_head
-from .transform import JoinQKV, QueryValueBias, Step
+from .transform import JoinGate, JoinQKV, QueryValueBias, Step
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -25,29 +25,6 @@ INNER_NORM = "backbone.blocks.0.mlp.norm.weight"
 # All EVA-02 were pre-trained on images of 224 pixels in patches of 14, whatever size they were tuned at.
 PATCH, TRAINED = 14, (16, 16)
 NAMES = ("cls_token", "pos_embed", "patch_embed.proj.*", "norm.*", "fc_norm.*")
-
-
-@dataclass(frozen=True)
-class JoinGate(Step):
-    """Gate and value of a SwiGLU as two layers, `mlp.gate` and `mlp.value` -> one `mlp.fc1`, the gate first."""
-
-    def read(self, state: State) -> str | None:
-        names = [name for name in state if name.endswith(".mlp.gate.weight")]
-        for name in names:
-            mlp = name.removesuffix("gate.weight")
-            for kind in ("weight", "bias"):
-                parts = [state.pop(f"{mlp}{part}.{kind}", None) for part in ("gate", "value")]
-                if any(part is None for part in parts):
-                    raise UserError(
-                        f"{mlp}{kind} of the gate or the value is not in the checkpoint; get the whole file."
-                    )
-                state[f"{mlp}fc1.{kind}"] = torch.cat([part for part in parts if part is not None])
-        return f"gate and value of {len(names)} blocks joined to fc1" if names else None
-
-    def write(self, state: State) -> None:
-        for name in [name for name in state if ".mlp.fc1." in name]:
-            mlp, _, kind = name.rpartition("fc1.")
-            state[f"{mlp}gate.{kind}"], state[f"{mlp}value.{kind}"] = state.pop(name).chunk(2)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,29 @@ class JoinQKV(Step):
 
 
 @dataclass(frozen=True)
+class JoinGate(Step):
+    """Gate and value of a SwiGLU as two layers, `mlp.gate` and `mlp.value` -> one `mlp.fc1`, the gate first."""
+
+    def read(self, state: State) -> str | None:
+        names = [name for name in state if name.endswith(".mlp.gate.weight")]
+        for name in names:
+            mlp = name.removesuffix("gate.weight")
+            for kind in ("weight", "bias"):
+                parts = [state.pop(f"{mlp}{part}.{kind}", None) for part in ("gate", "value")]
+                if any(part is None for part in parts):
+                    raise UserError(
+                        f"{mlp}{kind} of the gate or the value is not in the checkpoint; get the whole file."
+                    )
+                state[f"{mlp}fc1.{kind}"] = torch.cat([part for part in parts if part is not None])
+        return f"gate and value of {len(names)} blocks joined to fc1" if names else None
+
+    def write(self, state: State) -> None:
+        for name in [name for name in state if ".mlp.fc1." in name]:
+            mlp, _, kind = name.rpartition("fc1.")
+            state[f"{mlp}gate.{kind}"], state[f"{mlp}value.{kind}"] = state.pop(name).chunk(2)
+
+
+@dataclass(frozen=True)
 class LinearPatches(Step):
     """A patch embedding that is a linear layer [D, 3 p^2] -> our convolution [D, 3, p, p].
 
