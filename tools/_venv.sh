@@ -17,3 +17,5 @@ for pins in "$@"; do
   fi
 done
 [ -x .venv/bin/mimeval ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+# The launchers run what PYTHON names, too; from here on that is the environment, not what it was made with.
+export PYTHON="$PWD/.venv/bin/python"
