@@ -19,6 +19,7 @@ from .hf_config import hf_config
 from .model_card import model_card
 from .settings import backbone_settings
 from .state import read_state
+from .timm_config import timm_config
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 HF_MODELS = {"hf_vit": ("vit", "ViT"), "hf_swin": ("swin", "Swin"), "hf_dinov2": ("dinov2", "Dinov2")}
@@ -123,10 +124,11 @@ def _timm_config(
     height, width = a.image_size
     head = state.get("head.fc.weight" if isinstance(a, Swin) else "head.weight")
     classes = 0 if head is None else len(head)
-    make = _swin_arguments if isinstance(a, Swin) else _eva_arguments if a.rel_pos == "rotary" else _vit_arguments
-    name, arguments = make(a, state, heads)
-    arguments |= dict(img_size=[height, width], patch_size=a.patch_size, embed_dim=a.embed_dim)
-    features = a.embed_dim * (2 ** (len(a.depths) - 1) if isinstance(a, Swin) else 1)
+    if isinstance(a, Swin):
+        name, features = TIMM_SWIN, a.embed_dim * 2 ** (len(a.depths) - 1)
+    else:
+        plain = TIMM_SWIGLU if a.mlp == "swiglu" else TIMM_VIT
+        name, features = TIMM_EVA02 if a.rel_pos == "rotary" else plain, a.embed_dim
     pretrained = dict(
         num_classes=classes,
         input_size=[3, height, width],
@@ -141,47 +143,13 @@ def _timm_config(
         custom_load=False,
     )
     config = dict(
-        architecture=name, num_classes=classes, num_features=features, model_args=arguments, pretrained_cfg=pretrained
+        architecture=name,
+        num_classes=classes,
+        num_features=features,
+        model_args=timm_config(a, state, heads),
+        pretrained_cfg=pretrained,
     )
     return {CONFIG: config}
-
-
-def _swin_arguments(a: Swin, state: dict, heads: int) -> tuple[str, dict[str, Any]]:
-    arguments = dict(depths=list(a.depths), num_heads=list(a.num_heads), window_size=max(a.windows))
-    return TIMM_SWIN, {**arguments, "mlp_ratio": a.mlp_ratio}
-
-
-def _vit_arguments(a: Any, state: dict, heads: int) -> tuple[str, dict[str, Any]]:
-    table, pooled = state.get("pos_embed"), a.final_norm == "fc_norm"
-    return TIMM_SWIGLU if a.mlp == "swiglu" else TIMM_VIT, dict(
-        depth=a.depth,
-        num_heads=heads,
-        # Half a unit more, so that the product is not rounded down to one less.
-        mlp_ratio=(round(a.embed_dim * a.mlp_ratio) + 0.5) / a.embed_dim,
-        class_token=a.cls_token,
-        reg_tokens=a.registers,
-        no_embed_class=table is not None and table.shape[1] == a.grid[0] * a.grid[1],
-        pos_embed="none" if table is None else "learn",
-        init_values=1.0 if a.layer_scale else None,
-        global_pool="avg" if pooled or not a.cls_token else "token",
-        fc_norm=pooled,
-        final_norm=a.final_norm is not None,
-    )
-
-
-def _eva_arguments(a: Any, state: dict, heads: int) -> tuple[str, dict[str, Any]]:
-    pooled = a.final_norm == "fc_norm"
-    return TIMM_EVA02, dict(
-        depth=a.depth,
-        num_heads=heads,
-        # Of the gate alone.
-        mlp_ratio=(round(a.embed_dim * a.mlp_ratio) / 2 + 0.5) / a.embed_dim,
-        qkv_fused="blocks.0.attn.qkv.weight" in state,
-        scale_mlp=a.mlp == "swiglu_norm",
-        ref_feat_shape=list(a.rel_pos_grid),
-        global_pool="avg" if pooled else "token",
-        use_fc_norm=pooled,
-    )
 
 
 def _hf_config(

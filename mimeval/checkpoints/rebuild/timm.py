@@ -8,6 +8,8 @@ from typing import Any
 from timm.layers import LayerNorm
 from torch import Tensor, nn
 
+from mimeval.checkpoints.timm_config import timm_config
+
 from .case import Case, Run, as_map, epsilon, filled, parameters_later, plain, without_registers
 
 
@@ -17,28 +19,15 @@ def timm_vit(case: Case) -> tuple[str, Run]:
 
     a, state, prefix = case.architecture, case.state, int(case.architecture.cls_token) + case.architecture.registers
     plain(a)
-    table, head = state.get("pos_embed"), state.get("head.weight")
+    head = state.get("head.weight")
     if head is None or head.dim() != 2:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
     gated: dict[str, Any] = dict(mlp_layer=SwiGLUPacked, act_layer=nn.SiLU) if a.mlp == "swiglu" else {}
     with parameters_later():
         model = VisionTransformer(
-            img_size=a.image_size,
-            patch_size=a.patch_size,
-            embed_dim=a.embed_dim,
-            depth=a.depth,
-            num_heads=case.heads,
-            mlp_ratio=(case.hidden + 0.5) / a.embed_dim,
             num_classes=0 if head is None or head.dim() != 2 else len(head),
-            class_token=a.cls_token,
-            reg_tokens=a.registers,
-            no_embed_class=table is not None and table.shape[1] == a.grid[0] * a.grid[1],
-            pos_embed="learn" if table is not None else "none",
-            init_values=1.0 if a.layer_scale else None,
-            global_pool="avg" if case.out_type == "mean" or not a.cls_token else "token",
-            fc_norm=case.out_type == "mean",
-            final_norm=case.out_type != "maps",
             norm_layer=partial(LayerNorm, eps=a.norm_eps),  # type: ignore[arg-type]
+            **timm_config(a, case.state, case.heads),
             **gated,
         )
     model = filled(model, state)
@@ -62,21 +51,11 @@ def timm_eva02(case: Case) -> tuple[str, Run]:
     pooled = case.out_type == "mean"
     with parameters_later():
         model = Eva(
-            img_size=a.image_size,
-            patch_size=a.patch_size,
-            embed_dim=a.embed_dim,
-            depth=a.depth,
-            num_heads=case.heads,
-            mlp_ratio=(case.hidden / 2 + 0.5) / a.embed_dim,
-            qkv_fused="blocks.0.attn.qkv.weight" in state,
             swiglu_mlp=True,
-            scale_mlp=a.mlp == "swiglu_norm",
             use_rot_pos_emb=True,
-            ref_feat_shape=a.rel_pos_grid,
             num_classes=0 if head is None else len(head),
-            global_pool="avg" if pooled else "token",
-            use_fc_norm=pooled,
             norm_layer=partial(LayerNorm, eps=a.norm_eps),
+            **timm_config(a, state, case.heads),
         )
         if case.out_type == "maps":
             model.norm = nn.Identity()
@@ -98,15 +77,9 @@ def timm_swin(case: Case) -> tuple[str, Run]:
     plain(a)
     with parameters_later():
         model = SwinTransformer(
-            img_size=a.image_size,
-            patch_size=a.patch_size,
-            embed_dim=a.embed_dim,
-            depths=a.depths,
-            num_heads=a.num_heads,
-            window_size=max(a.windows),
-            mlp_ratio=a.mlp_ratio,
             num_classes=0 if head is None else len(head),
             norm_layer=partial(nn.LayerNorm, eps=a.norm_eps),  # type: ignore[arg-type]
+            **timm_config(a, case.state, 0),
         )
         if case.out_type == "maps":
             model.norm = nn.Identity()
