@@ -15,6 +15,18 @@ Grid = tuple[int, int]
 # How absolute positions and tables of relative biases get to another grid; who does it so: resample_positions, resample_offsets.
 POSITION_WAYS = ("bicubic", "bicubic_offset", "bicubic_antialias", "sincos", "sincos_rows")
 TABLE_WAYS = ("bicubic", "geometric", "geometric_linear")
+# Kinds of rel_pos (vit.py): rotations of queries and keys; those that belong to attention within windows.
+ROTARY, WINDOWED = ("rotary", "rotary_centred"), ("decomposed", "window_bias")
+
+
+def attends_in_windows(window_size: int, rel_pos: str) -> bool:
+    """Whether a ViT of these settings is one of windows, with no class token, as ViTDet's."""
+    return bool(window_size) or rel_pos in WINDOWED
+
+
+def rotation_periods(pairs: int) -> Tensor:
+    """Periods [pairs] of the rotations of DINOv3: 100^(j / pairs), in units of half an image's side."""
+    return 100.0 ** (torch.arange(pairs, dtype=torch.float32) / pairs)
 
 
 def sincos_position_embedding(embed_dim: int, grid: Grid, cls_token: bool = True, rows_first: bool = False) -> Tensor:

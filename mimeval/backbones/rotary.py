@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mimeval.errors import UserError
 
 from .attention import BiasedAttention
-from .positions import Grid
+from .positions import Grid, rotation_periods
 
 THETA = 10000.0
 
@@ -64,11 +64,10 @@ class CentredRotation(nn.Module):
 
     periods: Tensor
 
-    def __init__(self, head_dim: int, base: float = 100.0):
+    def __init__(self, head_dim: int):
         super().__init__()
         check_width(head_dim)
-        pairs = head_dim // 4
-        self.register_buffer("periods", base ** (torch.arange(pairs, dtype=torch.float32) / pairs))
+        self.register_buffer("periods", rotation_periods(head_dim // 4))
 
     def forward(self, grid: Grid) -> Turn:
         """Of the places of any grid (h, w), row by row, float32."""

@@ -28,10 +28,18 @@ from .attention import (
     WindowAttention,
     WindowRelativeBias,
 )
-from .positions import POSITION_WAYS, TABLE_WAYS, Grid, resample_positions, sincos_position_embedding
+from .positions import (
+    POSITION_WAYS,
+    ROTARY,
+    TABLE_WAYS,
+    Grid,
+    attends_in_windows,
+    resample_positions,
+    sincos_position_embedding,
+)
 from .rotary import CentredRotation, RotaryAttention, Rotation
 from .settings import check_choice, resolve_blocks, token_grid
-from .vit_settings import OUT_TYPES, POSITIONS, RELATIVE_POSITIONS, ROTARY, check_together, resolve_size
+from .vit_settings import OUT_TYPES, POSITIONS, RELATIVE_POSITIONS, check_together, resolve_size
 from .watch import BlockWatch
 from .weight_init import WEIGHT_INITS, start_weights
 
@@ -98,7 +106,7 @@ class VisionTransformer(timm_vit.VisionTransformer):
         check_choice("weight_init", weight_init, WEIGHT_INITS)
         check_choice("mlp", mlp, tuple(MLPS))
         depth, num_heads = size["depth"], size["num_heads"]
-        is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
+        is_windowed = attends_in_windows(window_size, rel_pos)
         class_token = class_token and not is_windowed
         check_together(out_type, rel_pos, window_size, class_token, registers, taps, tap_norm)
         if out_type == "maps" and taps is None:

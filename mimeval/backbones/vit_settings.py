@@ -7,6 +7,7 @@ from typing import Any
 
 from mimeval.errors import UserError
 
+from .positions import ROTARY, WINDOWED, attends_in_windows
 from .settings import check_choice
 
 SIZES: dict[str, dict[str, int]] = {
@@ -18,8 +19,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 OUT_TYPES = ("tokens", "cls", "mean", "maps")
 POSITIONS = ("sincos", "learned", "none")
-RELATIVE_POSITIONS = ("none", "decomposed", "window_bias", "bias", "shared_bias", "rotary", "rotary_centred")
-ROTARY = ("rotary", "rotary_centred")
+RELATIVE_POSITIONS = ("none", *WINDOWED, "bias", "shared_bias", *ROTARY)
 
 
 def check_together(
@@ -32,7 +32,7 @@ def check_together(
     tap_norm: bool,
 ) -> None:
     """Of VisionTransformer's settings, class_token as it will be: windows leave it out."""
-    is_windowed = bool(window_size) or rel_pos in ("decomposed", "window_bias")
+    is_windowed = attends_in_windows(window_size, rel_pos)
     if is_windowed and (out_type not in ("maps", "mean") or rel_pos in ("bias", "shared_bias", *ROTARY)):
         raise UserError(
             f"windows and decomposed relative positions have no class token: expected out_type 'maps' or 'mean' "

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mimeval.backbones.positions import attends_in_windows
+
 from .formats.architecture import Architecture, ViT
 from .settings import VISION_DEFAULTS, mlp_ratio
 
@@ -19,7 +21,6 @@ BIASES = {
     "rotary": "rotary positions",
     "rotary_centred": "centred rotary positions",
 }
-WINDOWED = ("decomposed", "window_bias")
 
 
 def with_encoder(backbone: Mapping[str, Any], architecture: Architecture) -> tuple[dict[str, Any], list[str]]:
@@ -92,7 +93,7 @@ def _relative(new: dict[str, Any], a: ViT, take: Any) -> None:
 
 def is_windowed(backbone: Mapping[str, Any]) -> bool:
     """Whether a VisionTransformer of this config attends within windows, as ViTDet's."""
-    return bool(backbone.get("window_size")) or backbone.get("rel_pos", "none") in WINDOWED
+    return attends_in_windows(backbone.get("window_size", 0), backbone.get("rel_pos", "none"))
 
 
 def obstacle(architecture: Architecture, windowed: bool, maps: bool, patch_size: int = 16) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mimeval.backbones.positions import attends_in_windows
+
 from .formats.architecture import TABLE, Architecture, Swin, ViT
 
 Shapes = dict[str, tuple[int, ...]]
@@ -46,7 +48,7 @@ def sketch(architecture: Architecture) -> Sketch | None:
 
 
 def _vit(a: ViT, width: int, grid: tuple[int, int], ratio: float) -> Shapes:
-    windowed = bool(a.window_size) or a.rel_pos in ("decomposed", "window_bias")
+    windowed = attends_in_windows(a.window_size, a.rel_pos)
     heads = a.num_heads or 1
     shapes: Shapes = {} if windowed or not a.cls_token else {"cls_token": (1, 1, width)}
     if a.registers:

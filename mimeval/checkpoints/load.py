@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from torch import Tensor, nn
 
+from mimeval.backbones.positions import ROTARY
 from mimeval.errors import UserError
 from mimeval.registry import WEIGHT_INITIALIZERS
 
@@ -246,7 +247,7 @@ def _check_architecture(path: str | os.PathLike, theirs: Architecture, backbone:
     if isinstance(theirs, ViT) and isinstance(ours, ViT):
         # What the file's tensors would say only by their names.
         other = [f"mlp='{theirs.mlp}'"] if theirs.mlp != ours.mlp else []
-        if theirs.rel_pos != ours.rel_pos and any(a.rel_pos.startswith("rotary") for a in (theirs, ours)):
+        if theirs.rel_pos != ours.rel_pos and {theirs.rel_pos, ours.rel_pos} & set(ROTARY):
             other.append(f"rel_pos='{theirs.rel_pos}'")
         if other:
             raise UserError(

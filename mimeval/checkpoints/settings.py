@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mimeval.backbones.positions import attends_in_windows
+
 from .formats.architecture import Architecture, Swin, ViT
 
 
@@ -24,7 +26,7 @@ def _vit(a: ViT, guess_heads: bool) -> dict[str, Any] | None:
     heads = a.num_heads or (next((h for h in (4, 3, 2) if a.embed_dim % h == 0), 1) if guess_heads else None)
     if heads is None:
         return None
-    windowed = bool(a.window_size) or a.rel_pos in ("decomposed", "window_bias")
+    windowed = attends_in_windows(a.window_size, a.rel_pos)
     out_type = {"norm": "tokens", "tap": "tokens", "fc_norm": "mean"}.get(a.final_norm or "", "maps")
     settings: dict[str, Any] = dict(
         type="mimeval.VisionTransformer",

@@ -167,8 +167,6 @@ def other_shapes_blamed(path: Any, family: Family) -> Iterator[None]:
     """A file may hold anything under a family's names, and shapes are not asked one by one: what fails for them is a UserError."""
     try:
         yield
-    except UserError:
-        raise
     except OTHER_SHAPES as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(

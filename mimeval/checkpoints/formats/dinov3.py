@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from mimeval.backbones.positions import rotation_periods
 from mimeval.errors import UserError
 
 from .architecture import Architecture, State, ViT
 from .base import BUFFER, PRETRAINING, Family
 from .dino import PROJECTOR
+from .eva import GATES, TIMM_GATES
 from .huggingface import ATTENTION_IN_MEMORY, EMBEDDINGS, HuggingFace, blocks
 from .layouts import ENDS_OF_OURS
 from .mae import ENDS
@@ -56,9 +56,7 @@ class DINOv3(Family):
         ("storage_tokens", "backbone.reg_token"),
         ("rope_embed.periods", "backbone.rotation.periods"),
         ("mask_token", "encoding.mask_token"),
-        ("blocks.#.mlp.w1.*", "backbone.blocks.#.mlp.gate.*"),
-        ("blocks.#.mlp.w2.*", "backbone.blocks.#.mlp.value.*"),
-        ("blocks.#.mlp.w3.*", "backbone.blocks.#.mlp.fc2.*"),
+        *GATES,
         *((name, f"backbone.{name}") for name in ("cls_token", "patch_embed.proj.*", "blocks.*", "norm.*")),
     )
     steps = (MaskedKeyBias(), JoinGate())
@@ -107,7 +105,7 @@ class Periods(Step):
     def read(self, state: State) -> str | None:
         width = len(state["backbone.norm.weight"])
         pairs = WIDE_HEADS.get(width, 64) // 4
-        state[PERIODS] = 100.0 ** (torch.arange(pairs, dtype=torch.float32) / pairs)
+        state[PERIODS] = rotation_periods(pairs)
         return f"periods of the rotation computed for heads {4 * pairs} wide"
 
 
@@ -154,7 +152,7 @@ class HFDINOv3(HuggingFace):
     def architecture(self, own: State, meta: dict[str, Any]) -> Architecture:
         """As in Family. UserError where config.json states other heads than all of DINOv3's."""
         stated, found = mapping(meta, "config.json").get("num_attention_heads"), super().architecture(own, meta)
-        heads = found.embed_dim // (4 * len(own[PERIODS])) if isinstance(found, ViT) and found.embed_dim else None
+        heads = found.num_heads if isinstance(found, ViT) else None
         if stated not in (None, heads):
             raise UserError(f"config.json states {stated} heads, expected {heads}, as in every DINOv3 of this width.")
         return found
@@ -168,8 +166,7 @@ class TimmDINOv3(Timm):
     foreign = ("pos_embed", "*relative_position*", "*rope*", "*.attn.qkv.bias", "mask_token")
     renames = (
         *((f"blocks.#.gamma_{branch}", f"backbone.blocks.#.ls{branch}.gamma") for branch in (1, 2)),
-        ("blocks.#.mlp.fc1_g.*", "backbone.blocks.#.mlp.gate.*"),
-        ("blocks.#.mlp.fc1_x.*", "backbone.blocks.#.mlp.value.*"),
+        *TIMM_GATES,
         *(
             (name, f"backbone.{name}")
             for name in ("cls_token", "reg_token", "patch_embed.proj.*", "blocks.*", "norm.*")

@@ -25,6 +25,16 @@ INNER_NORM = "backbone.blocks.0.mlp.norm.weight"
 # All EVA-02 were pre-trained on images of 224 pixels in patches of 14, whatever size they were tuned at.
 PATCH, TRAINED = 14, (16, 16)
 NAMES = ("cls_token", "pos_embed", "patch_embed.proj.*", "norm.*", "fc_norm.*")
+# A SwiGLU of layers of its own: as Meta's and BAAI's code call them, and timm.
+GATES = (
+    ("blocks.#.mlp.w1.*", "backbone.blocks.#.mlp.gate.*"),
+    ("blocks.#.mlp.w2.*", "backbone.blocks.#.mlp.value.*"),
+    ("blocks.#.mlp.w3.*", "backbone.blocks.#.mlp.fc2.*"),
+)
+TIMM_GATES = (
+    ("blocks.#.mlp.fc1_g.*", "backbone.blocks.#.mlp.gate.*"),
+    ("blocks.#.mlp.fc1_x.*", "backbone.blocks.#.mlp.value.*"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,13 @@ class RotationGrid(Step):
     def read(self, state: State) -> str | None:
         copies = [name for name in state if name.startswith("rotation.")]
         cos, sin = state.get(COS), state.get(SIN)
-        here = table_grid(state.get("backbone.pos_embed"), None)
         for name in copies:
             del state[name]
-        if here is None:
-            raise UserError(
-                "its positions are on no square grid, so that the rotation's cannot be told; get the whole file."
-            )
         if cos is None or sin is None:
             grid = usual_grid(state)
             how = "by convention"
         else:
-            grid = grid_of_angles(cos, sin, here)
+            grid = grid_of_angles(cos, sin, places(state))
             how = f"read from {len(copies)} buffers, which are computed anew"
         state[GRID] = torch.tensor(grid, dtype=torch.float32)
         return f"rotation counts on {grid[0]}x{grid[1]} places, {how}"
@@ -62,11 +67,19 @@ class RotationGrid(Step):
             )
 
 
+def places(state: State) -> Grid:
+    """The grid of the positions. UserError where they are on none."""
+    grid = table_grid(state.get("backbone.pos_embed"), None)
+    if grid is None:
+        raise UserError(
+            "its positions are on no square grid, so that the rotation's cannot be told; get the whole file."
+        )
+    return grid
+
+
 def usual_grid(state: State) -> Grid:
     """The grid that a rotation without buffers counts on; UserError where it cannot be told."""
-    here, patch = table_grid(state.get("backbone.pos_embed"), None), state.get("backbone.patch_embed.proj.weight")
-    if here is None:
-        raise UserError("its positions are on no square grid, so that the rotation's cannot be told.")
+    here, patch = places(state), state.get("backbone.patch_embed.proj.weight")
     return TRAINED if patch is not None and patch.shape[-1] == PATCH else here
 
 
@@ -113,9 +126,7 @@ class EVA02(Family):
         ("blocks.#.attn.rope.freqs_*", "rotation.#.freqs_*"),
         *((f"blocks.#.attn.{part}_proj.weight", f"backbone.blocks.#.attn.{part}.weight") for part in "qkv"),
         ("blocks.#.mlp.w12.*", "backbone.blocks.#.mlp.fc1.*"),
-        ("blocks.#.mlp.w1.*", "backbone.blocks.#.mlp.gate.*"),
-        ("blocks.#.mlp.w2.*", "backbone.blocks.#.mlp.value.*"),
-        ("blocks.#.mlp.w3.*", "backbone.blocks.#.mlp.fc2.*"),
+        *GATES,
         ("blocks.#.mlp.ffn_ln.*", "backbone.blocks.#.mlp.norm.*"),
         ("blocks.*", "backbone.blocks.*"),
         ("mask_token", "encoding.mask_token"),
@@ -157,8 +168,7 @@ class TimmEVA02(Timm):
     renames = (
         *((name, f"backbone.{name}") for name in NAMES),
         *((f"blocks.#.attn.{part}_proj.*", f"backbone.blocks.#.attn.{part}.*") for part in "qkv"),
-        ("blocks.#.mlp.fc1_g.*", "backbone.blocks.#.mlp.gate.*"),
-        ("blocks.#.mlp.fc1_x.*", "backbone.blocks.#.mlp.value.*"),
+        *TIMM_GATES,
         ("blocks.*", "backbone.blocks.*"),
         ("head.*", "head.fc.*"),
     )

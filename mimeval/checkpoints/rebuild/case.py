@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mimeval.backbones.positions import ROTARY, attends_in_windows
 from mimeval.checkpoints.formats.architecture import Architecture, State, Swin, ViT
 
 Run = Callable[[Tensor], Tensor]
@@ -84,7 +85,7 @@ def epsilon(a: Architecture, usual: float, how: str) -> str:
 
 def plain(a: Any) -> None:
     # What no class of these libraries computes.
-    if isinstance(a, ViT) and (a.window_size or a.rel_pos in ("decomposed", "window_bias", "rotary", "rotary_centred")):
+    if isinstance(a, ViT) and (attends_in_windows(a.window_size, a.rel_pos) or a.rel_pos in ROTARY):
         raise Unable("it has no windows, decomposed relative positions or rotations")
     if isinstance(a, Swin) and (a.norm_after_pool or a.norm2_eps not in (None, a.norm_eps)):
         raise Unable("its norms are others (norm after pooling, or an epsilon of their own)")

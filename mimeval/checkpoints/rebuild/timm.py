@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from timm.layers import LayerNorm
 from torch import Tensor, nn
 
 from mimeval.checkpoints.timm_config import timm_config
@@ -14,7 +13,7 @@ from .case import Case, Run, as_map, epsilon, filled, parameters_later, plain, w
 
 
 def timm_vit(case: Case) -> tuple[str, Run]:
-    from timm.layers import SwiGLUPacked
+    from timm.layers import LayerNorm, SwiGLUPacked
     from timm.models.vision_transformer import VisionTransformer
 
     a, state, prefix = case.architecture, case.state, int(case.architecture.cls_token) + case.architecture.registers
@@ -44,6 +43,7 @@ def timm_vit(case: Case) -> tuple[str, Run]:
 
 
 def timm_eva02(case: Case) -> tuple[str, Run]:
+    from timm.layers import LayerNorm
     from timm.models.eva import Eva
 
     a, state = case.architecture, case.state
