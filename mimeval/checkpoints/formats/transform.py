@@ -110,34 +110,6 @@ class JoinGate(Step):
 
 
 @dataclass(frozen=True)
-class LinearPatches(Step):
-    """A patch embedding that is a linear layer [D, 3 p^2] -> our convolution [D, 3, p, p].
-
-    order: of the inputs, 'chw' (channel, row, column) or 'hwc'.
-    """
-
-    order: str = "chw"
-    name: str = "backbone.patch_embed.proj.weight"
-
-    def read(self, state: State) -> str | None:
-        weight = state.get(self.name)
-        if weight is None or weight.dim() != 2:
-            return None
-        side = math.isqrt(weight.shape[1] // 3)
-        if 3 * side**2 != weight.shape[1]:
-            raise UserError(f"{self.name} takes {weight.shape[1]} inputs, expected 3 x p x p; this is no RGB patch.")
-        if self.order == "hwc":
-            state[self.name] = weight.unflatten(1, (side, side, 3)).permute(0, 3, 1, 2)
-        else:
-            state[self.name] = weight.unflatten(1, (3, side, side))
-        return "linear patch embedding reshaped to a convolution"
-
-    def write(self, state: State) -> None:
-        weight = state[self.name]
-        state[self.name] = (weight.permute(0, 2, 3, 1) if self.order == "hwc" else weight).flatten(1)
-
-
-@dataclass(frozen=True)
 class MergingOrder(Step):
     """Swin's patch merging joins four tokens in another order than timm and Swin, whose is (0,0), (1,0), (0,1), (1,1).
 
@@ -193,28 +165,6 @@ class PixelShuffleHead(Step):
         side = math.isqrt(len(weight) // 3)
         for kind, tensor in (("weight", weight[:, :, None, None]), ("bias", bias)):
             state[f"{self.name}.{kind}"] = tensor.unflatten(0, (side, side, 3)).movedim(2, 0).flatten(0, 2)
-
-
-@dataclass(frozen=True)
-class ZeroBias(Step):
-    """A tensor that the family leaves out where it is zero and ours has, e.g. `backbone.patch_embed.proj.bias`.
-
-    like: the tensor that gives length (first dimension) and type.
-    """
-
-    name: str
-    like: str
-
-    def read(self, state: State) -> str | None:
-        if self.name in state or self.like not in state:
-            return None
-        weight = state[self.like]
-        state[self.name] = weight.new_zeros(len(weight))
-        return f"{self.name} added, zero"
-
-    def write(self, state: State) -> None:
-        if self.name in state and state.pop(self.name).count_nonzero():
-            raise UserError(f"{self.name} is not zero, and this format has no place for it; convert to another one.")
 
 
 def _taken(state: State, name: str) -> Tensor:
